@@ -1,0 +1,196 @@
+"""Checks: whether the files of a project fit together, and whether every step can be sent.
+
+The models judge one field at a time; here is what needs a second file or a rule of the manuals.
+Selection SQL is checked by `smp_pipelines.selection`, templates by `content.check_content`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from smp_pipelines.campaign.calendar import is_quiet
+from smp_pipelines.campaign.models import OneOffSchedule, Schedule
+from smp_pipelines.campaign.project import LoadedProject, StepRef
+from smp_pipelines.campaign.wording import did_you_mean, nearest
+from smp_pipelines.problems import Problem
+
+_SHORT_MONTHS = {
+    29: "February, except in leap years",
+    30: "February",
+    31: "February, April, June, September and November",
+}
+"""In which months a day does not exist (F20)."""
+
+_QUIET_REMEDY = "choose a time from 06:00 up to 22:59: at night other work runs"
+
+
+def check_project(project: LoadedProject) -> list[Problem]:
+    """Find everything that keeps a step from being sent, or that should be looked at (warnings).
+
+    All files are checked, in the order of the steps; nothing is raised.
+    """
+    problems = list(_records(project))
+    for ref in project.steps():
+        check = _StepCheck(project, ref)
+        for part in (check.needs, check.names, check.record, check.next_step, check.schedule):
+            problems += part()
+    return problems + list(_loops(project))
+
+
+def _records(project: LoadedProject) -> Iterator[Problem]:
+    """Check that the linked records of smp.yaml are in the catalogue."""
+    for name, record in project.settings.records.items():
+        table = project.catalog.tables.get(record.table)
+        if table is None:
+            file, line = project.settings_line(f"records.{name}.table")
+            remedy = did_you_mean(record.table, project.catalog.tables)
+            yield Problem(file, line, f"record {name}: there is no table {record.table}", remedy)
+            continue
+        for field, column in (("key", record.key), ("title", record.title)):
+            if column not in table.columns:
+                file, line = project.settings_line(f"records.{name}.{field}")
+                remedy = did_you_mean(column, table.columns)
+                yield Problem(file, line, f"record {name}: {record.table} has no column {column}", remedy)
+
+
+def _loops(project: LoadedProject) -> Iterator[Problem]:
+    """Refuse next steps that lead back to where they started: such a flow would mail for ever."""
+    following = {ref.key: ref.next_key for ref in project.steps()}
+    told: set[str] = set()
+    for start in following:
+        path = [start]
+        while (key := following.get(path[-1])) is not None and key not in path:
+            path.append(key)
+        if key == start and start not in told:
+            told.update(path)
+            file, line = project.line(start, "next")
+            yield Problem(
+                file, line, f"these steps follow one another for ever: {' → '.join([*path, start])}", "end the chain"
+            )
+
+
+class _StepCheck:
+    """The checks of one step; each yields its problems."""
+
+    def __init__(self, project: LoadedProject, ref: StepRef) -> None:
+        self.project = project
+        self.ref = ref
+        self.step = ref.step
+
+    def problem(self, place: str, message: str, remedy: str | None = None, warning: bool = False) -> Problem:
+        """Make a problem on the line of one of the step's fields."""
+        file, line = self.project.line(self.ref.key, place)
+        return Problem(file, line, f"step {self.ref.key}: {message}", remedy, warning)
+
+    def needs(self) -> Iterator[Problem]:
+        """Check what an e-mail step cannot do without (F16), and the description (F02)."""
+        if not self.step.sender:
+            remedy = 'add e.g. `sender: "Kassa <kassa@example.nl>"`'
+            yield self.problem("sender", "the sender address is missing; nobody would know who mails them", remedy)
+        if not self.step.subject.strip():
+            yield self.problem("subject", "the subject line is missing", "add `subject: …`")
+        if not self.step.content:
+            yield self.problem(
+                "content", "the content is missing", "add `content: …`, a .mjml or .html file in this folder"
+            )
+        if self.step.selection is None and self.step.send != "trigger":
+            remedy = "add `selection: …`, the name of a file in sql/selections"
+            yield self.problem("selection", "the selection is missing; it says who gets this", remedy)
+        if not self.step.description.strip():
+            remedy = "add `description: …`: who gets this, and when"
+            yield self.problem("description", "the description is missing", remedy, warning=True)
+
+    def names(self) -> Iterator[Problem]:
+        """Check the files and topic that the step names."""
+        if self.step.content and not (self.ref.folder / self.step.content).is_file():
+            remedy = did_you_mean(self.step.content, _file_names(self.ref.folder, ("*.mjml", "*.html")))
+            yield self.problem("content", f"there is no file {self.step.content} in this folder", remedy)
+        if self.step.selection is not None:
+            known = [Path(name).stem for name in _file_names(self.project.folder / "sql" / "selections", ("*.sql",))]
+            if self.step.selection not in known:
+                remedy = nearest(self.step.selection, known)
+                remedy = f"did you mean {remedy}?" if remedy else f"write sql/selections/{self.step.selection}.sql"
+                yield self.problem("selection", f"there is no selection {self.step.selection}", remedy)
+        if self.step.topic not in self.project.settings.topics:
+            remedy = did_you_mean(self.step.topic, self.project.settings.topics)
+            yield self.problem("topic", f"there is no topic {self.step.topic} in smp.yaml", remedy)
+
+    def record(self) -> Iterator[Problem]:
+        """Check the linked record and its blocking column (F27)."""
+        name, block = self.step.record, self.step.block
+        if name is not None and name not in self.project.settings.records:
+            remedy = did_you_mean(name, self.project.settings.records)
+            yield self.problem("record", f"there is no record {name} in smp.yaml", remedy)
+        if block is None:
+            return
+        record = self.project.record(self.ref)
+        if name is None:
+            yield self.problem("block", "`block` needs a linked record", "add `record: …`, or leave `block` out")
+        table = None if record is None else self.project.catalog.tables.get(record.table)
+        if table is None:
+            return
+        ticks = [column.name for column in table.columns.values() if column.type == "boolean"]
+        if block not in table.columns:
+            yield self.problem("block", f"{table.name} has no column {block}", did_you_mean(block, ticks))
+        elif block not in ticks:
+            kind = table.columns[block].type
+            yield self.problem(
+                "block", f"{table.name}.{block} is {kind}, not true or false", did_you_mean(block, ticks)
+            )
+
+    def next_step(self) -> Iterator[Problem]:
+        """Check the next step, and that a trigger step follows something (F01, F05)."""
+        steps = {ref.key: ref for ref in self.project.steps()}
+        key = self.ref.next_key
+        if key is not None and key not in steps:
+            known = [self._short(other) for other in steps]
+            yield self.problem("next", f"there is no step {self.step.next}", did_you_mean(self.step.next or "", known))
+        elif key is not None and steps[key].step.send != "trigger":
+            remedy = f"write `send: trigger` at {key}, or leave `next` out"
+            yield self.problem("next", f"the next step {key} is sent by itself, not after this one", remedy)
+        if key is not None and not self.project.campaigns[self.ref.campaign].flow:
+            yield self.problem(
+                "next", "this campaign is no flow", "add `flow: true` at the top of the file", warning=True
+            )
+        if self.step.send == "trigger" and all(other.next_key != self.ref.key for other in steps.values()):
+            remedy = f"name it as `next` of another step, e.g. `next: {self.ref.name}`"
+            yield self.problem("send", "no step leads to this trigger step, so it is never sent", remedy, warning=True)
+
+    def schedule(self) -> Iterator[Problem]:
+        """Check the schedule against the rules of the calendar (F19 to F22)."""
+        schedule = self.step.schedule
+        if isinstance(schedule, Schedule):
+            yield from self._continuous(schedule)
+        elif isinstance(schedule, OneOffSchedule) and is_quiet(schedule.at.time()):
+            message = f"{schedule.at:%H:%M} lies between 23:00 and 06:00"
+            yield self.problem("schedule.at", message, _QUIET_REMEDY)
+
+    def _continuous(self, schedule: Schedule) -> Iterator[Problem]:
+        if schedule.end is not None and schedule.end < schedule.start:
+            message = f"the end date {schedule.end} lies before the start date {schedule.start}"
+            yield self.problem("schedule.end", message, "swap them, or leave `end` out")
+        for position, moment in enumerate(schedule.times):
+            place = f"schedule.times.{position}"
+            if is_quiet(moment):
+                yield self.problem(place, f"{moment:%H:%M} lies between 23:00 and 06:00", _QUIET_REMEDY)
+            if moment in schedule.times[:position]:
+                yield self.problem(place, f"the time {moment:%H:%M} is there twice", "keep one of the two")
+        for position in _repeated(schedule.days):
+            message = f"the day {schedule.days[position]} is there twice"
+            yield self.problem(f"schedule.days.{position}", message, "keep one of the two")
+        if schedule.day in _SHORT_MONTHS:
+            message = f"day {schedule.day} does not exist in {_SHORT_MONTHS[schedule.day]}; nothing is sent then"
+            yield self.problem("schedule.day", message, "choose a day up to 28 to send every month", warning=True)
+
+    def _short(self, key: str) -> str:
+        """Give a key as one would write it in this campaign."""
+        return key.removeprefix(f"{self.ref.campaign}/")
+
+
+def _repeated(items: Sequence[str]) -> list[int]:
+    return [position for position, item in enumerate(items) if item in items[:position]]
+
+
+def _file_names(folder: Path, patterns: Iterable[str]) -> list[str]:
+    return sorted(path.name for pattern in patterns for path in folder.glob(pattern))

@@ -1,0 +1,158 @@
+"""Projects: a folder with smp.yaml, campaigns and SQL, loaded and ready to be used.
+
+Loading reads every file and collects every problem before it raises, so that someone mends all
+mistakes in one go. It does not judge how files fit together: that is `checks`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from smp_pipelines.campaign.document import Document, read_document
+from smp_pipelines.campaign.models import NAME_PATTERN, Campaign, Project, Record, Step
+from smp_pipelines.campaign.wording import did_you_mean, validate
+from smp_pipelines.crm.catalog import Catalog, read_catalog
+from smp_pipelines.problems import Problem, ProjectError, SmpError
+
+SETTINGS_FILE = "smp.yaml"
+CAMPAIGN_FILE = "campaign.yaml"
+
+
+@dataclass(frozen=True)
+class StepRef:
+    """One step with where it comes from: the campaign's folder name, its own name, the folder."""
+
+    campaign: str
+    name: str
+    step: Step
+    folder: Path
+
+    @property
+    def key(self) -> str:
+        """The step's key everywhere: `campaign/step`."""
+        return f"{self.campaign}/{self.name}"
+
+    @property
+    def slug(self) -> str:
+        """The key in letters that Dagster accepts in names: `campaign__step`."""
+        return f"{self.campaign}__{self.name}"
+
+    @property
+    def file(self) -> Path:
+        """The campaign.yaml that this step is written in."""
+        return self.folder / CAMPAIGN_FILE
+
+    @property
+    def next_key(self) -> str | None:
+        """The key of the next step (F01), or None; a bare name means a step of the same campaign."""
+        if self.step.next is None:
+            return None
+        return self.step.next if "/" in self.step.next else f"{self.campaign}/{self.step.next}"
+
+
+@dataclass(frozen=True)
+class LoadedProject:
+    """A project that was read from its folder."""
+
+    folder: Path
+    settings: Project
+    campaigns: Mapping[str, Campaign]
+    catalog: Catalog
+    documents: Mapping[Path, Document] = field(repr=False)
+
+    @property
+    def campaigns_folder(self) -> Path:
+        """The folder with one folder per campaign."""
+        return self.folder / "campaigns"
+
+    def steps(self) -> list[StepRef]:
+        """List all steps: campaigns by name, steps in the order of their file."""
+        return [
+            StepRef(campaign, name, step, self.campaigns_folder / campaign)
+            for campaign, content in self.campaigns.items()
+            for name, step in content.steps.items()
+        ]
+
+    def step(self, key: str) -> StepRef:
+        """Find one step by `campaign/step`; SmpError with the nearest key when there is none."""
+        by_key = {ref.key: ref for ref in self.steps()}
+        if key not in by_key:
+            remedy = did_you_mean(key, by_key)
+            raise SmpError(f"there is no step {key}" + (f"\n    → {remedy}" if remedy else ""))
+        return by_key[key]
+
+    def record(self, ref: StepRef) -> Record | None:
+        """The linked record's table, key and title of a step, or None when it has none."""
+        return None if ref.step.record is None else self.settings.records.get(ref.step.record)
+
+    def line(self, step_key: str, place: str = "") -> tuple[Path, int]:
+        """Tell the file and line of a step's field, e.g. `subject` or `schedule.times.0`.
+
+        A field that is not in the file gives the line of what is around it.
+        """
+        ref = self.step(step_key)
+        parts = [int(part) if part.isdigit() else part for part in place.split(".") if part]
+        return ref.file, self.documents[ref.file].line(("steps", ref.name, *parts))
+
+    def settings_line(self, place: str = "") -> tuple[Path, int]:
+        """Tell the file and line of a setting in smp.yaml, e.g. `records.performance.table`."""
+        file = self.folder / SETTINGS_FILE
+        return file, self.documents[file].line(place.split(".") if place else ())
+
+
+def load_project(folder: Path) -> LoadedProject:
+    """Read a project folder; ProjectError with all problems of all files."""
+    problems: list[Problem] = []
+    documents: dict[Path, Document] = {}
+    settings = _settings(folder, documents, problems)
+    campaigns = _campaigns(folder / "campaigns", documents, problems)
+    catalog = Catalog()
+    try:
+        catalog = read_catalog(folder / "sql" / "schema")
+    except ProjectError as error:
+        problems += error.problems
+    if problems or settings is None:
+        raise ProjectError(problems)
+    return LoadedProject(folder, settings, campaigns, catalog, documents)
+
+
+def _settings(folder: Path, documents: dict[Path, Document], problems: list[Problem]) -> Project | None:
+    file = folder / SETTINGS_FILE
+    if not file.is_file():
+        problems.append(
+            Problem(
+                file, None, "there is no smp.yaml, so this is not a project folder", "give the folder with --project"
+            )
+        )
+        return None
+    try:
+        documents[file] = read_document(file)
+        return validate(Project, documents[file])
+    except ProjectError as error:
+        problems += error.problems
+        return None
+
+
+def _campaigns(folder: Path, documents: dict[Path, Document], problems: list[Problem]) -> dict[str, Campaign]:
+    """Read every campaign; folders that start with _ or . are for shared parts."""
+    campaigns: dict[str, Campaign] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if not path.is_dir() or path.name.startswith(("_", ".")):
+            continue
+        file = path / CAMPAIGN_FILE
+        if not re.match(NAME_PATTERN, path.name):
+            remedy = "use small letters, digits and single underscores, or start it with _ when it is no campaign"
+            problems.append(Problem(path, None, f"'{path.name}' is not a name for a campaign", remedy))
+        elif not file.is_file():
+            remedy = "add it, or let the folder's name start with _ when it is no campaign"
+            problems.append(Problem(path, None, "this campaign has no campaign.yaml", remedy))
+        else:
+            try:
+                documents[file] = read_document(file)
+                campaigns[path.name] = validate(Campaign, documents[file])
+            except ProjectError as error:
+                problems += error.problems
+    return campaigns

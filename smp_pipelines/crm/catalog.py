@@ -1,0 +1,196 @@
+"""The catalogue: which tables and columns there are, read from the project's schema files.
+
+Reading the files instead of the database means that `smp check`, editors and the Dagster code
+server know every table without a server; migrations make the database follow the same files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from pathlib import Path
+
+import sqlglot
+from sqlglot import exp
+
+from smp_pipelines.problems import Problem, ProjectError
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its Postgres type in lower case, whether it may be null, its comment."""
+
+    name: str
+    type: str
+    nullable: bool = True
+    generated: bool = False
+    has_default: bool = False
+    comment: str | None = None
+
+
+@dataclass(frozen=True)
+class ForeignKey:
+    """A reference from one column of a table to the key column of another."""
+
+    column: str
+    table: str
+    target: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the CRM, with its qualified name (`crm.person`) and its primary key."""
+
+    name: str
+    columns: Mapping[str, Column]
+    key: tuple[str, ...]
+    foreign_keys: tuple[ForeignKey, ...] = ()
+    comment: str | None = None
+
+    @property
+    def short_name(self) -> str:
+        """The name without its schema."""
+        return self.name.partition(".")[2]
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """All tables that selections may read, by qualified name."""
+
+    tables: Mapping[str, Table] = field(default_factory=dict)
+
+    def crm(self) -> list[Table]:
+        """The CRM's tables, in the order in which the schema files create them."""
+        return [table for name, table in self.tables.items() if name.startswith("crm.")]
+
+    def nearest(self, name: str) -> str | None:
+        """The table name closest to a misspelt one, or None."""
+        return next(iter(get_close_matches(name, self.tables, n=1, cutoff=0.5)), None)
+
+
+CONTACT_MOMENT = Table(
+    name="smp.contact_moment",
+    comment="Every contact moment of every person: what was sent, opened, filled in, and how it ended",
+    key=("send_id", "person_id", "record_id"),
+    columns={
+        column.name: column
+        for column in (
+            Column("person_id", "bigint", nullable=False, comment="Who"),
+            Column("campaign", "text", nullable=False, comment="The campaign's folder name"),
+            Column("step", "text", nullable=False, comment="campaign/step"),
+            Column("channel", "text", nullable=False, comment="email"),
+            Column("kind", "text", nullable=False, comment="What happened: sent"),
+            Column("happened_at", "timestamptz", nullable=False, comment="The moment of the send"),
+            Column("outcome", "text", nullable=False, comment="planned, accepted, rejected, unknown or skipped"),
+            Column("reason", "text", comment="Why it was skipped or rejected"),
+            Column("received", "boolean", nullable=False, comment="Counts as received by not_received()"),
+            Column("record_id", "bigint", comment="The linked record, e.g. the performance"),
+            Column("send_id", "bigint", comment="The send in the ledger"),
+        )
+    },
+)
+
+
+def read_catalog(schema_folder: Path) -> Catalog:
+    """Read the numbered schema files of a project into a catalogue.
+
+    Raises ProjectError (file, line, remedy) for a file that does not parse or a crm table without
+    a primary key.
+    """
+    tables: dict[str, Table] = {}
+    for file in sorted(schema_folder.glob("[0-9]*.sql")):
+        try:
+            statements = sqlglot.parse(file.read_text(encoding="utf-8"), dialect="postgres")
+        except sqlglot.errors.ParseError as error:
+            line = error.errors[0].get("line") if error.errors else None
+            raise ProjectError([Problem(file, line, f"this SQL does not parse: {error.errors[0]['description']}")]) from error
+        for statement in statements:
+            _apply(statement, tables, file)
+    tables[CONTACT_MOMENT.name] = CONTACT_MOMENT
+    return Catalog(tables)
+
+
+def _apply(statement: object, tables: dict[str, Table], file: Path) -> None:
+    if isinstance(statement, exp.Create) and statement.kind == "TABLE" and isinstance(statement.this, exp.Schema):
+        table = _table(statement.this)
+        if not table.key:
+            raise ProjectError(
+                [Problem(file, None, f"table {table.name} has no primary key", "add `primary key (...)`; the mirror needs it")]
+            )
+        tables[table.name] = table
+    elif isinstance(statement, exp.Alter):
+        name = _name(statement.this)
+        for action in statement.args.get("actions") or ():
+            if isinstance(action, exp.ColumnDef) and name in tables:
+                columns = {**tables[name].columns, action.name: _column(action)}
+                tables[name] = replace(tables[name], columns=columns)
+            elif isinstance(action, exp.Drop) and name in tables:
+                columns = {key: value for key, value in tables[name].columns.items() if key != action.this.name}
+                tables[name] = replace(tables[name], columns=columns)
+    elif isinstance(statement, exp.Drop) and statement.kind == "TABLE":
+        tables.pop(_name(statement.this), None)
+    elif isinstance(statement, exp.Comment):
+        _comment(statement, tables)
+
+
+def _comment(statement: exp.Comment, tables: dict[str, Table]) -> None:
+    text = statement.expression.name
+    target = statement.this
+    if str(statement.args.get("kind")).upper() == "TABLE" and _name(target) in tables:
+        tables[_name(target)] = replace(tables[_name(target)], comment=text)
+    elif str(statement.args.get("kind")).upper() == "COLUMN" and isinstance(target, exp.Column):
+        name = f"{target.args['db'].name}.{target.table}" if target.args.get("db") else target.table
+        table = tables.get(name)
+        if table and target.name in table.columns:
+            column = replace(table.columns[target.name], comment=text)
+            tables[name] = replace(table, columns={**table.columns, target.name: column})
+
+
+def _name(table: exp.Expression) -> str:
+    found = table.find(exp.Table) if not isinstance(table, exp.Table) else table
+    if found is None:
+        return table.sql()
+    return f"{found.db}.{found.name}" if found.db else found.name
+
+
+def _table(schema: exp.Schema) -> Table:
+    columns: dict[str, Column] = {}
+    key: tuple[str, ...] = ()
+    foreign_keys: list[ForeignKey] = []
+    for part in schema.expressions:
+        if isinstance(part, exp.ColumnDef):
+            columns[part.name] = _column(part)
+            for constraint in part.constraints:
+                if isinstance(constraint.kind, exp.PrimaryKeyColumnConstraint):
+                    key = (part.name,)
+                elif isinstance(constraint.kind, exp.Reference):
+                    foreign_keys.append(_reference(part.name, constraint.kind))
+        elif isinstance(part, exp.PrimaryKey):
+            key = tuple(column.name for column in part.expressions)
+        elif isinstance(part, exp.ForeignKey):
+            reference = part.args.get("reference")
+            if len(part.expressions) == 1 and isinstance(reference, exp.Reference):
+                foreign_keys.append(_reference(part.expressions[0].name, reference))
+    columns = {name: replace(column, nullable=column.nullable and name not in key) for name, column in columns.items()}
+    return Table(_name(schema), columns, key, tuple(foreign_keys))
+
+
+def _reference(column: str, reference: exp.Reference) -> ForeignKey:
+    schema = reference.this
+    targets = schema.expressions if isinstance(schema, exp.Schema) else []
+    return ForeignKey(column, _name(schema), targets[0].name if targets else column)
+
+
+def _column(definition: exp.ColumnDef) -> Column:
+    kinds = [constraint.kind for constraint in definition.constraints]
+    type_ = definition.args.get("kind")
+    return Column(
+        name=definition.name,
+        type=type_.sql(dialect="postgres").lower() if type_ else "text",
+        nullable=not any(isinstance(kind, exp.NotNullColumnConstraint) and not kind.args.get("allow_null") for kind in kinds),
+        generated=any(
+            isinstance(kind, (exp.ComputedColumnConstraint, exp.GeneratedAsIdentityColumnConstraint)) for kind in kinds
+        ),
+        has_default=any(isinstance(kind, exp.DefaultColumnConstraint) for kind in kinds),
+    )
