@@ -1,0 +1,129 @@
+"""The lake: what can be computed again, in DuckLake (catalogue in Postgres, Parquet in a folder or bucket).
+
+Two catalogues: `crm`, the mirror with personal data, whose old snapshots can be expired; and `smp`,
+selections, contact moments and metrics, which hold person keys only and keep their history.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import duckdb
+
+from smp_pipelines.problems import SmpError
+from smp_pipelines.stores.postgres import conninfo
+from smp_pipelines.stores.settings import Settings
+
+_EXTENSIONS = ("duckdb_extension_postgres_scanner", "duckdb_extension_ducklake")
+_MEMORY = os.environ.get("SMP_DUCKDB_MEMORY", "1GB")
+
+
+class Lake:
+    """Opens connections to the lake of one deployment."""
+
+    def __init__(self, settings: Settings, postgres_url: str, zone: ZoneInfo) -> None:
+        self._folder = settings.lake_folder
+        self._scratch = settings.home / "scratch"
+        self._url = postgres_url
+        self._zone = zone
+
+    @contextmanager
+    def open(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection with the catalogues `crm` and `smp` and the Postgres database `pg` attached.
+
+        Its time zone is the project's, so that `starts_at::date` is the local day.
+        """
+        with _connection(self._scratch) as connection:
+            self._attach(connection)
+            connection.execute(f"set timezone = {literal(self._zone.key)}")
+            yield connection
+
+    @contextmanager
+    def open_for_selections(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection for SQL that people write: the lake's own files are the only ones it can reach.
+
+        A second wall behind the gate (invariant 4): Postgres is not attached to it and files,
+        network and extensions are switched off for good.
+        """
+        with _connection(self._scratch) as connection:
+            self._attach(connection, postgres=False)
+            connection.execute(f"set timezone = {literal(self._zone.key)}")
+            folders = ", ".join(literal(folder) for folder in (self._folder, str(self._scratch)))
+            connection.execute(f"set allowed_directories = [{folders}]")
+            connection.execute("set enable_external_access = false")
+            connection.execute("set lock_configuration = true")
+            yield connection
+
+    def _attach(self, connection: duckdb.DuckDBPyConnection, *, postgres: bool = True) -> None:
+        dsn = conninfo(self._url)
+        for name in ("crm", "smp"):
+            folder = f"{self._folder.rstrip('/')}/{name}/"
+            if "://" not in folder:
+                Path(folder).mkdir(parents=True, exist_ok=True)
+            target = literal(f"ducklake:postgres:{dsn}")
+            options = f"data_path {literal(folder)}, metadata_schema {literal(f'lake_{name}')}"
+            try:
+                connection.execute(f"attach {target} as {name} ({options})")
+            except duckdb.Error as error:
+                raise SmpError(f"the lake cannot be opened at {folder}: {_without_password(error, dsn)}") from None
+        if postgres:
+            connection.execute(f"attach {literal(dsn)} as pg (type postgres)")
+
+
+def literal(text: str) -> str:
+    """A DuckDB string literal, for the statements that take no parameters (attach, set)."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def identifier(name: str) -> str:
+    """A quoted DuckDB identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def rows(connection: duckdb.DuckDBPyConnection, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+    """Run a statement and fetch all its rows."""
+    return connection.execute(statement, list(parameters)).fetchall()
+
+
+def scalar(connection: duckdb.DuckDBPyConnection, statement: str, parameters: Sequence[object] = ()) -> Any:
+    """Run a statement and fetch the first column of its first row; None when there is no row."""
+    row = connection.execute(statement, list(parameters)).fetchone()
+    return None if row is None else row[0]
+
+
+@contextmanager
+def _connection(scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    scratch.mkdir(parents=True, exist_ok=True)
+    configuration: dict[str, str | bool | int | float | list[str]] = {
+        "allow_unsigned_extensions": True,
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+        "memory_limit": _MEMORY,
+        "temp_directory": str(scratch),
+    }
+    connection = duckdb.connect(":memory:", config=configuration)
+    try:
+        for package in _EXTENSIONS:
+            connection.load_extension(_extension_file(package))
+        yield connection
+    finally:
+        connection.close()
+
+
+def _extension_file(package: str) -> str:
+    spec = importlib.util.find_spec(package)
+    folder = Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else None
+    found = list(folder.glob(f"extensions/v{duckdb.__version__}/*.duckdb_extension")) if folder else []
+    if not found:
+        raise SmpError(f"{package} {duckdb.__version__} is not installed: it must have DuckDB's own version; run `make setup`")
+    return str(found[0])
+
+
+def _without_password(error: Exception, dsn: str) -> str:
+    return str(error).replace(dsn, "…")

@@ -1,0 +1,17 @@
+"""Locks between processes, held in Postgres: they end with their holder, however it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from smp_pipelines.stores.postgres import connect
+
+
+@contextmanager
+def locked(url: str, name: str) -> Iterator[None]:
+    """Hold the deployment-wide lock of this name for the length of the block; waits for it."""
+    with connect(url) as connection:
+        connection.autocommit = True
+        connection.execute("select pg_advisory_lock(hashtextextended(%s, 1))", (name,))
+        yield

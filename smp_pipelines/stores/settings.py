@@ -1,0 +1,93 @@
+"""Settings: where the project and its state live, and what the environment says. Secrets come from here only."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from smp_pipelines.problems import SmpError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a process needs to know before it can open anything.
+
+    project: the folder with smp.yaml, campaigns/ and sql/ (SMP_PROJECT, or `--project`).
+    home: the folder for state (SMP_HOME; default `.smp` in the project).
+    postgres_url: an external server (SMP_POSTGRES_URL); None means the embedded one.
+    dagster_postgres_url: Dagster's own database (SMP_DAGSTER_POSTGRES_URL); None means the
+        database `<name>_dagster` on the same server.
+    lake_folder: where the lake's Parquet files go (SMP_LAKE; default `home/lake`).
+    smtp_url: where mail goes (SMP_SMTP_URL), e.g. smtp://user:password@host:25; the default is
+        the local mail catcher.
+    """
+
+    project: Path
+    home: Path
+    postgres_url: str | None = None
+    dagster_postgres_url: str | None = None
+    lake: str | None = None
+    smtp_url: str | None = None
+    ui_port: int = 3000
+    inbox_port: int = 8025
+    preview_port: int = 8026
+    smtp_port: int = 1025
+
+    @property
+    def lake_folder(self) -> str:
+        """Where the lake's Parquet files go."""
+        return self.lake or str(self.home / "lake")
+
+    @property
+    def report_file(self) -> Path:
+        """The DuckDB file that analysts open."""
+        return self.home / "reports.duckdb"
+
+    @property
+    def inbox_folder(self) -> Path:
+        """Where the local mail catcher keeps its mail."""
+        return self.home / "inbox"
+
+    @property
+    def mail_url(self) -> str:
+        """The SMTP server that mail goes to."""
+        return self.smtp_url or f"smtp://127.0.0.1:{self.smtp_port}"
+
+
+def read_settings(project: Path | None = None) -> Settings:
+    """Read the settings from the environment; `project` wins over SMP_PROJECT.
+
+    Raises SmpError when the project folder has no smp.yaml or a port is not a number.
+    """
+    env = os.environ
+    folder = (project or Path(env.get("SMP_PROJECT") or _default_project())).expanduser().resolve()
+    if not (folder / "smp.yaml").is_file():
+        raise SmpError(f"{folder} is no project folder: it has no smp.yaml. Name the folder with --project DIR.")
+    home = Path(env["SMP_HOME"]).expanduser().resolve() if env.get("SMP_HOME") else folder / ".smp"
+    return Settings(
+        project=folder,
+        home=home,
+        postgres_url=env.get("SMP_POSTGRES_URL") or None,
+        dagster_postgres_url=env.get("SMP_DAGSTER_POSTGRES_URL") or None,
+        lake=env.get("SMP_LAKE") or None,
+        smtp_url=env.get("SMP_SMTP_URL") or None,
+        ui_port=_port("SMP_UI_PORT", 3000),
+        inbox_port=_port("SMP_INBOX_PORT", 8025),
+        preview_port=_port("SMP_PREVIEW_PORT", 8026),
+        smtp_port=_port("SMP_SMTP_PORT", 1025),
+    )
+
+
+def _default_project() -> Path:
+    here = Path.cwd()
+    return here if (here / "smp.yaml").is_file() else REPOSITORY
+
+
+def _port(name: str, default: int) -> int:
+    value = os.environ.get(name) or str(default)
+    if not value.isdigit() or not 0 < int(value) < 65536:
+        raise SmpError(f"{name} is not a port number: {value}")
+    return int(value)
