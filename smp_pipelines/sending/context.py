@@ -1,0 +1,53 @@
+"""Context: what the templates may read about a person, for many people in three statements."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from smp_pipelines.campaign.models import Record
+from smp_pipelines.stores.postgres import Connection
+
+Recipient = tuple[int, int | None]
+"""A person and the linked record (None for a step without one)."""
+
+
+def read_contexts(
+    connection: Connection, recipients: Sequence[Recipient], record_name: str | None, record: Record | None
+) -> dict[Recipient, dict[str, Any]]:
+    """The rows that a template sees, per recipient: person, organisation (or None) and the linked record.
+
+    A person, or a linked record, that is not in the CRM any more is left out.
+    """
+    people = _rows(connection, "crm.person", "person_id", [person_id for person_id, _ in recipients])
+    organisations = _rows(
+        connection, "crm.organisation", "organisation_id", [row["organisation_id"] for row in people.values()]
+    )
+    records = _rows(connection, record.table, record.key, [key for _, key in recipients]) if record else {}
+    contexts = {}
+    for person_id, record_id in recipients:
+        person = people.get(person_id)
+        if person is None or (record is not None and record_id not in records):
+            continue
+        context = {"person": person, "organisation": organisations.get(person["organisation_id"])}
+        contexts[person_id, record_id] = context | ({record_name: records[record_id]} if record and record_name else {})
+    return contexts
+
+
+def full_name(person: Mapping[str, Any]) -> str:
+    """A person's name as it stands on an envelope."""
+    return " ".join(str(person[part]) for part in ("first_name", "infix", "last_name") if person.get(part))
+
+
+def _rows(connection: Connection, table: str, key: str, values: Sequence[int | None]) -> dict[Any, dict[str, Any]]:
+    wanted = list({value for value in values if value is not None})
+    if not wanted:
+        return {}
+    query = sql.SQL("select * from {} where {} = any (%s)").format(
+        sql.Identifier(*table.split(".")), sql.Identifier(key)
+    )
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return {row[key]: row for row in cursor.execute(query, (wanted,))}

@@ -1,0 +1,163 @@
+"""Planning: a selection becomes the rows of a send in the ledger, all or none of them, in one stream.
+
+The rules are judged in DuckDB over the lake; the rows travel as CSV into one COPY. Whoever is
+skipped gets a row as well, with the reason.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+
+from smp_pipelines.campaign.models import Step
+from smp_pipelines.campaign.project import LoadedProject, StepRef
+from smp_pipelines.sending.ledger import ClaimRules, Send, read_send
+from smp_pipelines.stores.lake import identifier, literal
+from smp_pipelines.stores.postgres import Connection, engine_sql
+
+# One address: no spaces, no quotes, no doubled or outer dots; a domain of at least two labels.
+_ADDRESS = (
+    r"[^\s@<>(),;:\"\\\[\].]+(\.[^\s@<>(),;:\"\\\[\].]+)*"
+    r"@([\p{L}\p{N}]([\p{L}\p{N}-]*[\p{L}\p{N}])?\.)+\p{L}([\p{L}\p{N}-]*[\p{L}\p{N}])"
+)
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class SelectionRun:
+    """One materialisation of a selection: its rows are in the lake, at this snapshot.
+
+    seen_tx is the oldest transaction that was still running when the contact moments were read:
+    what a send of the same step planned since then, this selection has not seen.
+    """
+
+    selection_run_id: int
+    selection: str
+    moment: datetime
+    snapshot_id: int
+    row_count: int
+    seen_tx: str
+
+
+class StaleSelectionError(Exception):
+    """Another send of this step was planned after the selection had looked at who received it."""
+
+
+def claim_rules(project: LoadedProject, step: Step) -> ClaimRules:
+    """What planning and the claim check for a step."""
+    return ClaimRules(
+        channel=step.channel,
+        topic=step.topic,
+        opt_in=project.settings.topics[step.topic] == "opt_in",
+        deduplicate=step.deduplicate,
+        record=project.settings.records[step.record] if step.record else None,
+        block=step.block,
+    )
+
+
+def record_selection_run(
+    connection: Connection, selection: str, moment: datetime, snapshot_id: int, rows: tuple[int, int], seen_tx: str, run_id: str | None
+) -> SelectionRun:
+    """Remember a materialisation; `rows` is (rows, distinct addresses)."""
+    with connection.transaction():
+        found = connection.execute(
+            "insert into smp.selection_run"
+            " (selection, moment, snapshot_id, row_count, address_count, seen_tx, run_id)"
+            " values (%s, %s, %s, %s, %s, %s::xid8, %s) returning selection_run_id",
+            (selection, moment, snapshot_id, *rows, seen_tx, run_id),
+        ).fetchone()
+    if found is None:
+        raise RuntimeError("the insert returned no row")
+    return SelectionRun(found[0], selection, moment, snapshot_id, rows[0], seen_tx)
+
+
+def read_selection_run(connection: Connection, selection: str, run_id: str) -> SelectionRun | None:
+    """The latest materialisation of a selection by a Dagster run, if it made one."""
+    found = connection.execute(
+        "select selection_run_id, selection, moment, snapshot_id, row_count, seen_tx::text from smp.selection_run"
+        " where selection = %s and run_id = %s order by selection_run_id desc limit 1",
+        (selection, run_id),
+    ).fetchone()
+    return None if found is None else SelectionRun(*found)
+
+
+def plan(
+    connection: Connection,
+    lake: duckdb.DuckDBPyConnection,
+    project: LoadedProject,
+    ref: StepRef,
+    send: Send,
+    selection: SelectionRun,
+    now: datetime,
+) -> Send:
+    """Write the rows of a send; a send that was planned before is left as it is.
+
+    One planner a step at a time. Raises StaleSelectionError when another send of the step was
+    planned after the selection read who received it: materialise it again and plan again.
+    """
+    with connection.transaction():
+        connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"plan {send.step}",))
+        if read_send(connection, send.send_id).state != "planning":
+            return read_send(connection, send.send_id)
+        newer = connection.execute(
+            "select 1 from smp.send where step = %s and purpose = 'live' and send_id <> %s"
+            " and state <> 'planning' and changed_tx >= %s::xid8 limit 1",
+            (send.step, send.send_id, selection.seen_tx),
+        ).fetchone()
+        if newer is not None:
+            raise StaleSelectionError(selection.selection)
+        planned = _copy_rows(connection, lake, claim_rules(project, ref.step), send, selection)
+        connection.execute(
+            "update smp.send set state = 'open', planned = %s, planned_at = %s, selection_run_id = %s,"
+            " changed_tx = pg_current_xact_id() where send_id = %s",
+            (planned, now, selection.selection_run_id, send.send_id),
+        )
+    return read_send(connection, send.send_id)
+
+
+def _copy_rows(
+    connection: Connection, lake: duckdb.DuckDBPyConnection, rules: ClaimRules, send: Send, selection: SelectionRun
+) -> int:
+    columns = "recipient_key, seq, person_id, record_id, state, reason, duplicate_of"
+    with tempfile.TemporaryDirectory(prefix="smp-plan-") as folder:
+        file = Path(folder) / "rows.csv"
+        rows = f"select {int(send.send_id)} as send_id, {columns} from ({planning_query(rules, selection)})"
+        lake.execute(f"copy ({rows}) to {literal(str(file))} (format csv, header false)", _parameters(rules))
+        statement = f"copy smp.message (send_id, {columns}) from stdin (format csv)"
+        with connection.cursor() as cursor:
+            with file.open("rb") as source, cursor.copy(statement) as target:
+                while block := source.read(_BLOCK):
+                    target.write(block)
+            return cursor.rowcount
+
+
+def planning_query(rules: ClaimRules, selection: SelectionRun) -> str:
+    """The DuckDB query that judges every selected row; its values are parameters."""
+    record = rules.record
+    schema, _, table = record.table.partition(".") if record else ("", "", "")
+    blocks = record is not None and rules.block is not None
+    return engine_sql("planning/plan.sql").format(
+        selection=identifier(selection.selection),
+        snapshot=int(selection.snapshot_id),
+        record_id=identifier(record.key) if record else "null::bigint",
+        record_rule=f"when r.{identifier(rules.block)} then 'record_blocked'" if blocks and rules.block else "",
+        record_join=(
+            f"left join {identifier(schema)}.{identifier(table)} as r on r.{identifier(record.key)} = s.record_id"
+            if record and blocks
+            else ""
+        ),
+    )
+
+
+def _parameters(rules: ClaimRules) -> dict[str, object]:
+    return {
+        "address": _ADDRESS,
+        "opt_in": rules.opt_in,
+        "channel": rules.channel,
+        "topic": rules.topic,
+        "deduplicate": rules.deduplicate,
+    }

@@ -1,0 +1,27 @@
+"""Reasons: why somebody gets no mail, in words that a marketing-ops person understands."""
+
+from __future__ import annotations
+
+REASONS: dict[str, str] = {
+    "person_gone": "is no longer in the CRM",
+    "person_blocked": "is blocked: never contact",
+    "no_address": "has no e-mail address",
+    "broken_address": "has an e-mail address that cannot exist",
+    "address_changed": "got another e-mail address since the send was planned",
+    "suppressed": "has an address on the suppression list",
+    "opted_out": "said no to this topic",
+    "no_consent": "never said yes to this topic",
+    "record_blocked": "the linked record is blocked",
+    "duplicate_address": "shares the address with somebody who gets this mail",
+    "lease_expired": "the worker stopped while it had this mail in hand: nobody knows whether it left",
+    "connection_lost": "the mail server was gone before it answered: nobody knows whether it took the mail",
+    "refused": "the mail server refused it",
+    "gave_up": "the mail server put it off too many times",
+    "content_error": "the content cannot be made for this person",
+}
+"""Every reason that the ledger can hold."""
+
+
+def explain(reason: str) -> str:
+    """The words for a reason; a reason without words is shown as it is."""
+    return REASONS.get(reason, reason)

@@ -1,0 +1,47 @@
+-- DuckDB. Every selected row becomes a row of the ledger: to be sent, or skipped with a reason.
+-- The names in braces are quoted identifiers from the project's files; values are parameters.
+with selected as (
+    select distinct person_id, {record_id} as record_id
+    from smp.selections.{selection} at (version => {snapshot})
+),
+judged as (
+    select
+        s.person_id,
+        s.record_id,
+        p.email_key,
+        case
+            when p.person_id is null then 'person_gone'
+            when p.blocked then 'person_blocked'
+            when p.email_key is null then 'no_address'
+            when not regexp_full_match(p.email_key, $address) then 'broken_address'
+            when u.email_key is not null then 'suppressed'
+            when c.granted is false then 'opted_out'
+            when c.granted is null and $opt_in then 'no_consent'
+            {record_rule}
+        end as reason
+    from selected as s
+    left join crm.person as p on p.person_id = s.person_id
+    left join crm.suppression as u on u.email_key = p.email_key
+    left join crm.consent as c on c.person_id = s.person_id and c.channel = $channel and c.topic = $topic
+    {record_join}
+),
+-- De-duplication (F24): of the people with one address the first gets the mail.
+ranked as (
+    select
+        *,
+        $deduplicate and reason is null as by_address,
+        row_number() over (partition by reason is null, email_key order by person_id, record_id) as place
+    from judged
+)
+select
+    md5(
+        case when by_address and place = 1 then 'address:' || email_key
+        else 'row:' || person_id || ':' || coalesce(record_id::varchar, '') end
+    ) as recipient_key,
+    row_number() over () as seq,
+    person_id,
+    record_id,
+    case when reason is null and not (by_address and place > 1) then 'planned' else 'skipped' end as state,
+    case when by_address and place > 1 then 'duplicate_address' else reason end as reason,
+    case when by_address and place > 1 then md5('address:' || email_key) end as duplicate_of
+from ranked
