@@ -1,0 +1,103 @@
+"""The report file: a DuckDB file for analysts, replaced whole, so that nobody who has it open is in the way.
+
+The engine's part holds person keys only, no names and no addresses. The project adds its own tables
+from sql/marts: one SELECT over the lake a file, which opens with a comment that says what it holds.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from smp_pipelines.campaign.project import LoadedProject
+from smp_pipelines.problems import Problem, ProjectError
+from smp_pipelines.selection.library import Mart
+from smp_pipelines.stores.lake import identifier, literal, rows, scalar
+from smp_pipelines.stores.postgres import engine_sql
+
+
+@dataclass(frozen=True)
+class Published:
+    """What was published: the file, its size in bytes, and rows per table."""
+
+    file: Path
+    size: int
+    tables: Mapping[str, int]
+
+
+
+def refresh_metrics(connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:
+    """Compute flow_metrics and skip_metrics in the lake anew; says how many rows each has."""
+    connection.execute("begin")
+    try:
+        connection.execute(engine_sql("reporting/metrics.sql"))
+        connection.execute("commit")
+    except duckdb.Error:
+        connection.execute("rollback")
+        raise
+    return (
+        int(scalar(connection, "select count(*) from smp.flow_metrics")),
+        int(scalar(connection, "select count(*) from smp.skip_metrics")),
+    )
+
+
+def publish(
+    connection: duckdb.DuckDBPyConnection, project: LoadedProject, marts: Mapping[str, Mart], file: Path
+) -> Published:
+    """Write the report file beside its place and put it there in one rename.
+
+    Raises ProjectError when a mart does not run; the file that is there then stays.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    fresh = file.with_name(f".{file.name}.{os.getpid()}")
+    fresh.unlink(missing_ok=True)
+    try:
+        connection.execute(f"attach {literal(str(fresh))} as report")
+        try:
+            connection.execute("begin")
+            _write_steps(connection, project)
+            connection.execute(engine_sql("reporting/report.sql"))
+            _write_marts(connection, marts)
+            connection.execute("commit")
+            tables = _counts(connection)
+        finally:
+            connection.execute("detach report")
+        with fresh.open("rb") as written:
+            os.fsync(written.fileno())
+        size = fresh.stat().st_size
+        fresh.replace(file)
+    finally:
+        fresh.unlink(missing_ok=True)
+        fresh.with_name(f"{fresh.name}.wal").unlink(missing_ok=True)
+    return Published(file, size, tables)
+
+
+def _write_steps(connection: duckdb.DuckDBPyConnection, project: LoadedProject) -> None:
+    connection.execute(
+        "create table report.steps (step varchar primary key, campaign varchar, name varchar,"
+        " description varchar, channel varchar, send varchar, topic varchar, selection varchar, next varchar)"
+    )
+    for ref in project.steps():
+        step = ref.step
+        values = [ref.key, ref.campaign, step.name, step.description, step.channel, step.send, step.topic]
+        connection.execute(
+            "insert into report.steps values (?, ?, ?, ?, ?, ?, ?, ?, ?)", [*values, step.selection, step.next]
+        )
+
+
+def _write_marts(connection: duckdb.DuckDBPyConnection, marts: Mapping[str, Mart]) -> None:
+    for name, mart in marts.items():
+        try:
+            connection.execute(f"create table report.{identifier(name)} as {mart.query}")
+        except duckdb.Error as error:
+            raise ProjectError([Problem(mart.file, None, f"this mart does not run: {error}")]) from error
+        connection.execute(f"comment on table report.{identifier(name)} is {literal(mart.description)}")
+
+
+def _counts(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    names = [name for (name,) in rows(connection, "select table_name from duckdb_tables() where database_name = 'report'")]
+    return {name: int(scalar(connection, f"select count(*) from report.{identifier(name)}")) for name in sorted(names)}
