@@ -1,0 +1,51 @@
+"""Runs: which assets a run of one step takes along, and the tags that tell it what it serves."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import dagster as dg
+
+from smp_pipelines.assets.facts import CLOCK_TAG, MOMENT_TAG, SEND_KEY_TAG, STEP_TAG
+from smp_pipelines.assets.mirror import table_key
+from smp_pipelines.assets.selections import selection_key
+from smp_pipelines.assets.sends import send_key
+from smp_pipelines.campaign.project import StepRef
+from smp_pipelines.deployment import MOMENTS, Deployment
+from smp_pipelines.sending.due import Due
+
+JOB_NAME = "campaigns"
+_DOWNSTREAM = [dg.AssetKey("contact_moments"), dg.AssetKey("flow_metrics"), dg.AssetKey("reports_duckdb")]
+
+
+def step_assets(deployment: Deployment, ref: StepRef) -> list[dg.AssetKey]:
+    """From the crm tables that the step needs to the report file."""
+    names = deployment.library.with_upstream(str(ref.step.selection))
+    tables = {table for name in names for table in deployment.library.dependencies(name) if table.startswith("crm.")}
+    tables |= {"crm.person", "crm.consent", "crm.suppression", *deployment.mart_tables()}
+    if ref.step.record:
+        tables.add(deployment.project.settings.records[ref.step.record].table)
+    return [
+        *(table_key(table) for table in sorted(tables)),
+        table_key(MOMENTS),
+        *(selection_key(name) for name in names),
+        *send_assets_only(ref),
+    ]
+
+
+def send_assets_only(ref: StepRef) -> list[dg.AssetKey]:
+    """The send and what follows it: for a send whose people are in the ledger already."""
+    return [send_key(ref), *_DOWNSTREAM]
+
+
+def run_tags(due: Due, clock: datetime | None = None) -> dict[str, str]:
+    """The tags of a run that serves a send; `clock` sets the run's clock to that moment."""
+    tags = {STEP_TAG: due.ref.key, MOMENT_TAG: due.moment.isoformat(), SEND_KEY_TAG: due.send_key}
+    return tags | ({CLOCK_TAG: clock.isoformat()} if clock else {})
+
+
+def run_request(deployment: Deployment, due: Due) -> dg.RunRequest:
+    """What a schedule asks for; the send's key is the run's key, so that a tick asks once."""
+    return dg.RunRequest(
+        run_key=due.send_key, tags=run_tags(due), asset_selection=step_assets(deployment, due.ref), job_name=JOB_NAME
+    )

@@ -1,0 +1,44 @@
+"""Definitions: the only place where Dagster's objects are put together."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from smp_pipelines.assets.jobs import status_job
+from smp_pipelines.assets.mirror import mirror_assets
+from smp_pipelines.assets.reports import report_assets
+from smp_pipelines.assets.runs import JOB_NAME
+from smp_pipelines.assets.selections import selection_assets
+from smp_pipelines.assets.sends import send_assets
+from smp_pipelines.deployment import Deployment
+from smp_pipelines.schedules.continuous import step_schedules
+from smp_pipelines.sensors.lifecycle import lifecycle_sensor
+from smp_pipelines.stores.settings import read_settings
+
+
+def build_definitions(deployment: Deployment) -> dg.Definitions:
+    """All assets, jobs, schedules and sensors of a project. Needs no server: only files are read."""
+    # One job for all sends, of which a schedule asks for the assets of its step: a job per step would
+    # cost a tenth of a second each whenever the definitions are loaded.
+    campaigns = dg.define_asset_job(
+        JOB_NAME, selection=dg.AssetSelection.all(), description="Sends: from the crm tables to the report file"
+    )
+    return dg.Definitions(
+        assets=[
+            mirror_assets(deployment),
+            *selection_assets(deployment),
+            *send_assets(deployment),
+            *report_assets(deployment),
+        ],
+        jobs=[campaigns, status_job(deployment)],
+        schedules=step_schedules(deployment),
+        sensors=[lifecycle_sensor(deployment)],
+        # every op is one statement or one stream: a process of its own would only cost its start
+        executor=dg.in_process_executor,
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """The project that SMP_PROJECT names; the sample project without it."""
+    return build_definitions(Deployment.load(read_settings()))

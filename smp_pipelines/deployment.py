@@ -1,0 +1,279 @@
+"""The deployment: one project with its stores, and the work that Dagster, the CLI and tests ask of it.
+
+This is the only place where the domain's parts are put together. It imports no Dagster: an asset or
+op calls one of these methods and tells what happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+import duckdb
+
+from smp_pipelines.campaign.calendar import is_quiet
+from smp_pipelines.campaign.checks import check_project
+from smp_pipelines.campaign.content import check_content
+from smp_pipelines.campaign.project import LoadedProject, StepRef, load_project
+from smp_pipelines.problems import Problem, ProjectError, SmpError
+from smp_pipelines.reporting.moments import Moments, mirror_moments, prepare_lake, read_watermark
+from smp_pipelines.reporting.report import Published, publish, refresh_metrics
+from smp_pipelines.selection.library import Mart, SelectionLibrary, load_library
+from smp_pipelines.sending import ledger
+from smp_pipelines.sending.delivery import Delivering, Delivery
+from smp_pipelines.sending.due import Due, Skipped, due, ended, unfinished
+from smp_pipelines.sending.ledger import Send, Totals
+from smp_pipelines.sending.planning import (
+    SelectionRun,
+    StaleSelectionError,
+    plan,
+    read_selection_run,
+    record_selection_run,
+)
+from smp_pipelines.sending.status import StatusChange, change_status, read_status, read_statuses
+from smp_pipelines.stores.clock import Clock
+from smp_pipelines.stores.lake import Lake, identifier, rows, scalar
+from smp_pipelines.stores.locks import locked
+from smp_pipelines.stores.mirror import Mirrored, mirror
+from smp_pipelines.stores.postgres import Connection, connect, server
+from smp_pipelines.stores.server import EmbeddedServer
+from smp_pipelines.stores.settings import Settings
+
+MOMENTS = "smp.contact_moment"
+
+
+@dataclass(frozen=True)
+class Materialised:
+    """A selection that was written to the lake: the run, its figures, those of the time before, a few rows."""
+
+    run: SelectionRun
+    addresses: int
+    repeated_keys: int
+    previous: int | None
+    preview: tuple[tuple[str, ...], list[tuple[object, ...]]]
+    sql: str
+
+
+class Deployment:
+    """A project, loaded and checked, with the way to its stores."""
+
+    def __init__(self, settings: Settings, project: LoadedProject, library: SelectionLibrary) -> None:
+        self.settings = settings
+        self.project = project
+        self.library = library
+
+    @classmethod
+    def load(cls, settings: Settings) -> Deployment:
+        """Read the project's files. Raises ProjectError; a broken selection only breaks what uses it."""
+        project = load_project(settings.project)
+        return cls(settings, project, load_library(project))
+
+    @cached_property
+    def url(self) -> str:
+        """The URL of the Postgres server, which somebody must have started (`running`)."""
+        return self.settings.postgres_url or EmbeddedServer(self.settings.home).url()
+
+    @cached_property
+    def lake(self) -> Lake:
+        """The lake of this deployment."""
+        return Lake(self.settings, self.url, self.project.settings.zone)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Keep the Postgres server running, with every migration applied and the lake made, for the block."""
+        with server(self.settings) as url:
+            self.__dict__["url"] = url
+            self.__dict__.pop("lake", None)
+            with locked(url, "lake"), self.lake.open() as connection:
+                prepare_lake(connection)
+            yield
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """A Postgres connection whose statements commit one by one unless a transaction is opened."""
+        with connect(self.url) as connection:
+            connection.autocommit = True
+            yield connection
+
+    def mirror(self, tables: Sequence[str]) -> list[Mirrored]:
+        """Bring the lake's copy of these crm tables up to date."""
+        wanted = [self.project.catalog.tables[name] for name in tables]
+        with locked(self.url, "mirror"), self.lake.open() as connection:
+            return mirror(connection, wanted)
+
+    def mirror_moments(self) -> Moments:
+        """Bring the lake's contact moments up to date with the ledger."""
+        with locked(self.url, "moments"), self.lake.open() as connection:
+            return mirror_moments(connection)
+
+    def count(self, name: str, now: datetime) -> int:
+        """How many rows a selection would have at this moment, by the SQL that sends (F18)."""
+        self._refresh(name)
+        with self.lake.open_for_selections() as connection:
+            return int(scalar(connection, f"select count(*) from ({self.library.sql(name, now)})"))
+
+    def preview(self, name: str, now: datetime, limit: int) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+        """The first rows of a selection at this moment, by the SQL that sends: column names and rows."""
+        self._refresh(name)
+        with self.lake.open_for_selections() as connection:
+            return _table(connection, f"select * from ({self.library.sql(name, now)}) order by all limit {int(limit)}")
+
+    def _refresh(self, name: str) -> None:
+        dependencies = self.library.get(name).dependencies
+        self.mirror([table for table in dependencies if table.startswith("crm.")])
+        self.mirror_moments()
+
+    def materialise(self, name: str, now: datetime, run_id: str | None) -> Materialised:
+        """Write a selection to the lake as it is at this moment, from the mirror as it is."""
+        query = self.library.sql(name, now)
+        target = f"smp.selections.{identifier(name)}"
+        with locked(self.url, f"selection {name}"), self.lake.open_for_selections() as connection:
+            seen = read_watermark(connection)
+            connection.execute(f"create or replace table {target} as {query}")
+            snapshot = int(scalar(connection, "select id from ducklake_last_committed_snapshot('smp') as s (id)"))
+            keys = ", ".join(identifier(column) for column in self.library.keys(name))
+            count, people, distinct = rows(
+                connection, f"select count(*), count(distinct person_id), count(distinct ({keys})) from {target}"
+            )[0]
+            addresses = int(
+                scalar(
+                    connection,
+                    f"select count(distinct person_id) from {target} join crm.person using (person_id)"
+                    " where email_key is not null",
+                )
+            )
+            preview = _table(connection, f"select * from {target} order by all limit 10")
+        with self.connection() as postgres:
+            found = postgres.execute(
+                "select row_count from smp.selection_run where selection = %s order by selection_run_id desc limit 1",
+                (name,),
+            ).fetchone()
+            run = record_selection_run(postgres, name, now, snapshot, (count, addresses), seen, run_id)
+        share = addresses if people else 0
+        return Materialised(run, share, count - distinct, found[0] if found else None, preview, query)
+
+    def change_status(
+        self, step: str, status: str, now: datetime, by: str, reason: str | None = None
+    ) -> StatusChange | None:
+        """Give a step another status; None when it has it already.
+
+        Raises SmpError for a step that does not exist, and when a step with errors would go live (F39).
+        """
+        ref = self.project.step(step)
+        if status == "live":
+            self.refuse_incomplete(ref)
+        with self.connection() as postgres:
+            return change_status(postgres, ref.key, status, now, by, reason)
+
+    def refuse_incomplete(self, ref: StepRef) -> None:
+        """Raise ProjectError with what is wrong in the files that a step is made of: it must not be sent (F17, F39)."""
+        if ref.step.selection is not None:
+            self.library.get(ref.step.selection)
+        selection = self.project.folder / "sql" / "selections" / f"{ref.step.selection}.sql"
+        problems = [
+            problem
+            for problem in [*check_project(self.project), *check_content(ref, self.project), *self.library.problems]
+            if not problem.warning and problem.file and (ref.folder in problem.file.parents or problem.file == selection)
+        ]
+        if problems:
+            raise ProjectError(problems)
+
+    def refuse_to_send(self, ref: StepRef, now: datetime) -> None:
+        """Raise SmpError when a step may not be sent at this moment: it is not live, or it is night (F22, F23)."""
+        with self.connection() as postgres:
+            status = read_status(postgres, ref.key)
+        if status.status != "live":
+            raise SmpError(f"{ref.key} is {status.status}; only live sends: `smp step status {ref.key} live`")
+        if is_quiet(now.astimezone(self.project.settings.zone).time()):
+            raise SmpError("nothing is sent between 23:00 and 06:00 (F22)")
+
+    def stop_ended(self, now: datetime) -> list[str]:
+        """Give live steps whose end date has passed the status stopped; says which (F19)."""
+        with self.connection() as postgres:
+            statuses = read_statuses(postgres, [ref.key for ref in self.project.steps()])
+            done = ended(self.project, statuses, now)
+            for ref in done:
+                change_status(postgres, ref.key, "stopped", now, "smp", "its end date has passed")
+        return [ref.key for ref in done]
+
+    def sends_to_go_on(self, now: datetime) -> list[Due]:
+        """Sends that are not finished and may go on now."""
+        with self.connection() as postgres:
+            return unfinished(postgres, self.project, now)
+
+    def due(self, now: datetime) -> tuple[list[Due], list[Skipped]]:
+        """Everything that has to be sent now, and what is not sent and why."""
+        with self.connection() as postgres:
+            return due(postgres, self.project, now)
+
+    def open_send(self, ref: StepRef, send_key: str, moment: datetime, now: datetime, run_id: str | None) -> Send:
+        """The send with this key, made when it is not there."""
+        with self.connection() as postgres:
+            return ledger.open_send(postgres, send_key, ref.key, moment, now, run_id)
+
+    def plan(self, ref: StepRef, send: Send, now: datetime, run_id: str | None) -> Send:
+        """Plan a send from the selection that this Dagster run materialised, or from a fresh one."""
+        self.refuse_incomplete(ref)
+        name = ref.step.selection
+        if name is None:
+            raise SmpError(f"{ref.key} has no selection")
+        with self.connection() as postgres:
+            selection = read_selection_run(postgres, name, run_id) if run_id else None
+            for _attempt in range(5):
+                if selection is None:
+                    self._refresh(name)
+                    selection = self.materialise(name, now, run_id).run
+                try:
+                    with self.lake.open() as lake:
+                        return plan(postgres, lake, self.project, ref, send, selection, now)
+                except StaleSelectionError:
+                    selection = None
+        raise SmpError(f"{ref.key} is being planned by others all the time; try again")
+
+    def deliver(self, send: Send, clock: Clock, progress: Callable[[Delivery], None] | None = None) -> Delivery:
+        """Deliver what is left of a send."""
+        return Delivering(self.url, self.settings.mail_url, self.project, send, clock).run(progress)
+
+    def totals(self, send: Send) -> Totals:
+        """The counts of a send as they are now."""
+        with self.connection() as postgres:
+            return ledger.totals(postgres, send)
+
+    def refresh_metrics(self) -> tuple[int, int]:
+        """Compute the metrics anew from the lake's contact moments."""
+        with locked(self.url, "metrics"), self.lake.open() as connection:
+            return refresh_metrics(connection)
+
+    def publish(self) -> Published:
+        """Write the report file anew and put it in its place."""
+        marts = self.marts()
+        with locked(self.url, "report"), self.lake.open() as connection:
+            return publish(connection, self.project, marts, self.settings.report_file)
+
+    def marts(self) -> dict[str, Mart]:
+        """The project's own tables for the report file, from sql/marts. Raises ProjectError."""
+        return self.library.marts()
+
+    def mart_tables(self) -> list[str]:
+        """The crm tables that the marts read."""
+        return self.library.mart_tables()
+
+
+def check(settings: Settings) -> list[Problem]:
+    """Everything that is wrong, or doubtful, in a project's files (`smp check`)."""
+    try:
+        project = load_project(settings.project)
+    except ProjectError as error:
+        return error.problems
+    contents = [problem for ref in project.steps() for problem in check_content(ref, project)]
+    # a layout that several steps share is told once
+    return list(dict.fromkeys([*check_project(project), *contents, *load_library(project).problems]))
+
+
+def _table(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+    cursor = connection.execute(query)
+    names = tuple(column[0] for column in cursor.description or ())
+    return names, cursor.fetchall()

@@ -1,0 +1,67 @@
+"""The lifecycle sensor: stops steps whose end date has passed, and lets sends go on that are not finished."""
+
+import json
+from collections.abc import Iterator
+
+import dagster as dg
+
+from smp_pipelines.assets.facts import SEND_KEY_TAG
+from smp_pipelines.assets.runs import JOB_NAME, run_tags, send_assets_only
+from smp_pipelines.deployment import Deployment
+from smp_pipelines.problems import SmpError
+from smp_pipelines.sending.due import Due
+from smp_pipelines.stores.clock import SystemClock
+
+_PAUSE_SECONDS = 90
+_IN_PROGRESS = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+def lifecycle_sensor(deployment: Deployment) -> dg.SensorDefinition:
+    """One sensor for the whole deployment; its cursor holds when each send was last taken up again."""
+
+    @dg.sensor(
+        name="lifecycle",
+        job_name=JOB_NAME,
+        minimum_interval_seconds=30,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Stops steps whose end date has passed (F19); takes up sends that are not finished",
+    )
+    def lifecycle(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        now = SystemClock().now()
+        taken_up = {key: float(at) for key, at in json.loads(context.cursor or "{}").items()}
+        try:
+            stopped = deployment.stop_ended(now)
+            open_sends = deployment.sends_to_go_on(now)
+        except SmpError as error:
+            return dg.SkipReason(str(error))
+        waiting = [
+            due
+            for due in open_sends
+            if now.timestamp() - taken_up.get(due.send_key, 0) > _PAUSE_SECONDS and not _in_progress(context.instance, due)
+        ]
+        cursor = {due.send_key: taken_up.get(due.send_key, 0.0) for due in open_sends}
+        cursor |= {due.send_key: now.timestamp() for due in waiting}
+        if not waiting:
+            told = f"stopped, end date passed: {', '.join(stopped)}" if stopped else "nothing to stop, nothing to take up"
+            return dg.SensorResult(skip_reason=dg.SkipReason(told), cursor=json.dumps(cursor))
+        return dg.SensorResult(run_requests=list(_requests(waiting, now.timestamp())), cursor=json.dumps(cursor))
+
+    return lifecycle
+
+
+def _requests(waiting: list[Due], stamp: float) -> Iterator[dg.RunRequest]:
+    for due in waiting:
+        yield dg.RunRequest(
+            run_key=f"{due.send_key} again {int(stamp)}", tags=run_tags(due), asset_selection=send_assets_only(due.ref)
+        )
+
+
+def _in_progress(instance: dg.DagsterInstance, due: Due) -> bool:
+    filters = dg.RunsFilter(tags={SEND_KEY_TAG: due.send_key}, statuses=_IN_PROGRESS)
+    return bool(instance.get_runs(filters=filters, limit=1))
