@@ -1,0 +1,201 @@
+"""Compile selection files: template → SQL → gate → output contract, with file and line for whatever is wrong.
+
+A selection is one file in sql/selections. It may read other selections as `selections.<name>`; those are
+compiled first. What comes out is the SQL of a run at a given moment, for counting, previews, tests and sends alike.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from sqlglot import exp
+
+from smp_pipelines.crm.catalog import Catalog
+from smp_pipelines.problems import Problem, ProjectError
+from smp_pipelines.selection.binder import Binder
+from smp_pipelines.selection.clock import rewrite_clock
+from smp_pipelines.selection.gate import SELECTIONS, duckdb_sql, examine, tables_of
+from smp_pipelines.selection.macros import render
+from smp_pipelines.selection.nulls import null_traps
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_COLUMN = re.compile(r"[a-z_][a-z0-9_]*")
+_COMMENT = re.compile(r"\s*(?:--(?P<line>[^\n]*)(?:\n|$)|/\*(?P<block>.*?)\*/[ \t]*(?:\n|$))", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A compiled selection. `query` is the checked tree with its clock still in it; `columns` maps each output
+    column to its DuckDB type; `dependencies` are the tables it reads ("crm.person", "selections.x").
+    """
+
+    name: str
+    path: Path
+    description: str
+    query: exp.Query = field(repr=False, compare=False)
+    dependencies: tuple[str, ...]
+    columns: Mapping[str, str]
+
+    def sql(self, now: datetime, zone: ZoneInfo) -> str:
+        """The SQL that DuckDB runs for a run at `now` (aware) in the project's zone.
+
+        Casting a timestamptz to a date follows the session: the connection must `set TimeZone` to the same zone.
+        """
+        return duckdb_sql(rewrite_clock(self.query, now, zone))
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A selection that passed the gate, not bound yet: the ones that it reads come first."""
+
+    path: Path
+    source: str
+    written: str
+    query: exp.Query
+    text: str
+
+    @property
+    def reads(self) -> set[str]:
+        prefix = f"{SELECTIONS}."
+        return {name.removeprefix(prefix) for name in tables_of(self.query) if name.startswith(prefix)}
+
+
+def compile_selection(
+    path: Path,
+    catalog: Catalog,
+    steps: Collection[str],
+    record_keys: Collection[str] = (),
+    selections: Mapping[str, Selection] | None = None,
+) -> Selection:
+    """Compile one file. `steps` are the step keys that macros may name, `record_keys` the columns that the steps
+    which use this selection need besides person_id, `selections` the compiled ones that it may read.
+
+    Raises ProjectError with all problems found.
+    """
+    others = selections or {}
+    with Binder(catalog) as binder:
+        for name, other in others.items():
+            binder.add(name, other.columns)
+        return _finish(_draft(path, catalog, steps, others), catalog, record_keys, binder)
+
+
+def read_selections(
+    folder: Path,
+    catalog: Catalog,
+    steps: Collection[str],
+    record_keys: Mapping[str, Collection[str]] | None = None,
+) -> tuple[dict[str, Selection], list[Problem]]:
+    """Compile every *.sql in a folder: the good ones by name, and the problems of all others.
+
+    `record_keys` maps a selection's name to the columns that its steps need besides person_id.
+    """
+    paths = {path.stem: path for path in sorted(folder.glob("*.sql"))}
+    drafts: dict[str, _Draft] = {}
+    problems: list[Problem] = []
+    for name, path in paths.items():
+        try:
+            drafts[name] = _draft(path, catalog, steps, paths)
+        except ProjectError as error:
+            problems += error.problems
+    order, cycles = _order(drafts)
+    problems += cycles
+    found: dict[str, Selection] = {}
+    with Binder(catalog) as binder:
+        for name in order:
+            broken = sorted(drafts[name].reads - found.keys())
+            if broken:
+                words = f"reads {SELECTIONS}.{broken[0]}, which has problems of its own"
+                problems.append(Problem(drafts[name].path, None, words))
+                continue
+            try:
+                found[name] = _finish(drafts[name], catalog, (record_keys or {}).get(name, ()), binder)
+            except ProjectError as error:
+                problems += error.problems
+            else:
+                binder.add(name, found[name].columns)
+    return {name: found[name] for name in paths if name in found}, problems
+
+
+def load_selections(
+    folder: Path,
+    catalog: Catalog,
+    steps: Collection[str],
+    record_keys: Mapping[str, Collection[str]] | None = None,
+) -> dict[str, Selection]:
+    """Like read_selections, but raises ProjectError with the problems of all files when there are any."""
+    selections, problems = read_selections(folder, catalog, steps, record_keys)
+    if problems:
+        raise ProjectError(problems)
+    return selections
+
+
+def describe(source: str) -> str:
+    """The comments at the head of an SQL file, as one text; empty when it does not open with one."""
+    parts: list[str] = []
+    place = 0
+    while found := _COMMENT.match(source, place):
+        parts.append(found["line"] if found["line"] is not None else found["block"])
+        place = found.end()
+    return " ".join(" ".join(parts).split())
+
+
+def _draft(path: Path, catalog: Catalog, steps: Collection[str], names: Collection[str]) -> _Draft:
+    if not _NAME.fullmatch(path.stem):
+        words = f"{path.name!r} is no name for a selection"
+        raise ProjectError([Problem(path, None, words, "use small letters, digits and underscores")])
+    try:
+        source = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProjectError([Problem(path, None, f"cannot be read: {error}")]) from error
+    written = render(source, steps, path)
+    query, text = examine(written, catalog, names, path)
+    return _Draft(path, source, written, query, text)
+
+
+def _finish(draft: _Draft, catalog: Catalog, record_keys: Collection[str], binder: Binder) -> Selection:
+    columns = binder.columns(draft.text, draft.written, draft.path)
+    problems = _contract(columns, record_keys, draft.path) + null_traps(draft.query, catalog, draft.path)
+    description = describe(draft.source)
+    if not description:
+        words = "the selection does not say who is in it"
+        problems.append(Problem(draft.path, 1, words, "open the file with a comment: -- everyone who …"))
+    if problems:
+        raise ProjectError(problems)
+    return Selection(draft.path.stem, draft.path, description, draft.query, tables_of(draft.query), columns)
+
+
+def _contract(columns: Mapping[str, str], record_keys: Collection[str], path: Path) -> list[Problem]:
+    """person_id comes out, and the key of the linked record where a step needs one; every column has a name."""
+    problems = []
+    for key in ("person_id", *record_keys):
+        if key not in columns:
+            why = "a selection gives person_id" if key == "person_id" else f"a step that uses it is about a {key}"
+            problems.append(Problem(path, None, f"the selection does not give {key}", f"{why}: add it to the SELECT"))
+        elif "INT" not in columns[key]:
+            problems.append(Problem(path, None, f"{key} is {columns[key]}, not a whole number"))
+    problems += [
+        Problem(path, None, f"the column {name!r} has no plain name", "name it with `as`")
+        for name in columns
+        if not _COLUMN.fullmatch(name)
+    ]
+    return problems
+
+
+def _order(drafts: Mapping[str, _Draft]) -> tuple[list[str], list[Problem]]:
+    """The names so that what a selection reads comes before it; selections that read each other are a problem."""
+    graph = {name: {other for other in draft.reads if other in drafts} for name, draft in drafts.items()}
+    problems: list[Problem] = []
+    while True:
+        try:
+            return list(TopologicalSorter(graph).static_order()), problems
+        except CycleError as error:
+            ring = error.args[1][::-1]
+            words = f"the selections read each other in a circle: {' → '.join(ring)}"
+            problems.append(Problem(drafts[ring[0]].path, None, words, "let one of them read the tables instead"))
+            graph = {name: others - set(ring) for name, others in graph.items() if name not in ring}

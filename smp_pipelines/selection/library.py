@@ -1,0 +1,142 @@
+"""The library: all selections and marts of a project, compiled once; a broken one only breaks what uses it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlglot import exp
+
+from smp_pipelines.campaign.models import Schedule
+from smp_pipelines.campaign.project import LoadedProject, StepRef
+from smp_pipelines.campaign.wording import did_you_mean
+from smp_pipelines.problems import Problem, ProjectError, SmpError
+from smp_pipelines.selection.clock import rewrite_clock
+from smp_pipelines.selection.compiler import Selection, describe, read_selections
+from smp_pipelines.selection.exclusion import check_continuous
+from smp_pipelines.selection.gate import duckdb_sql, examine, tables_of
+from smp_pipelines.selection.lineage import column_lineage
+
+_ANY_MOMENT = datetime(2000, 1, 1, tzinfo=UTC)
+"""For checking a mart, which is the same at every moment."""
+
+
+@dataclass(frozen=True)
+class Mart:
+    """A table of the project in the report file: its file, what it holds, and the SQL over the lake at a moment."""
+
+    file: Path
+    description: str
+    sql: str
+    dependencies: tuple[str, ...]
+
+
+class SelectionLibrary:
+    """The selections of one project, with the problems of those that are broken."""
+
+    def __init__(self, project: LoadedProject, selections: Mapping[str, Selection], problems: list[Problem]) -> None:
+        self._project = project
+        self._selections = dict(selections)
+        self.folder = project.folder / "sql" / "selections"
+        self.names: tuple[str, ...] = tuple(sorted(path.stem for path in self.folder.glob("*.sql")))
+        self.problems = problems
+
+    def get(self, name: str) -> Selection:
+        """A compiled selection. Raises ProjectError with its problems, SmpError when there is none of that name."""
+        if name in self._selections:
+            return self._selections[name]
+        problems = [problem for problem in self.problems if problem.file == self.folder / f"{name}.sql"]
+        if problems:
+            raise ProjectError(problems)
+        remedy = did_you_mean(name, self.names)
+        raise SmpError(f"there is no selection {name}" + (f"\n    → {remedy}" if remedy else ""))
+
+    def sql(self, name: str, now: datetime) -> str:
+        """The SQL that DuckDB runs for a selection at this moment."""
+        return self.get(name).sql(now, self._project.settings.zone)
+
+    def dependencies(self, name: str) -> tuple[str, ...]:
+        """The tables that a selection reads; none for a broken one."""
+        return self._selections[name].dependencies if name in self._selections else ()
+
+    def description(self, name: str) -> str:
+        """What a selection says of itself, or what is wrong with it."""
+        if name in self._selections:
+            return self._selections[name].description
+        return "BROKEN. " + " ".join(str(p) for p in self.problems if p.file == self.folder / f"{name}.sql")
+
+    def keys(self, name: str) -> tuple[str, ...]:
+        """The columns that tell the rows of a selection apart: the person, and the linked records of its steps."""
+        return ("person_id", *sorted(_record_keys(self._project)[name]))
+
+    def with_upstream(self, name: str) -> list[str]:
+        """A selection and the selections it reads, the ones it reads first."""
+        prefix = "selections."
+        upstream = [part.removeprefix(prefix) for part in self.dependencies(name) if part.startswith(prefix)]
+        ordered = [each for part in upstream for each in self.with_upstream(part)]
+        return list(dict.fromkeys([*ordered, name]))
+
+    def lineage(self, name: str) -> dict[str, list[tuple[str, str]]]:
+        """Output column → the columns it comes from."""
+        return column_lineage(self.get(name), self._project.catalog, self._selections)
+
+    def marts(self, now: datetime) -> dict[str, Mart]:
+        """The project's own tables for the report file. Raises ProjectError for one that is no read-only SELECT."""
+        return dict(_marts(self._project, now))
+
+    def mart_tables(self) -> list[str]:
+        """The crm tables that the marts read; a broken mart reads none."""
+        try:
+            marts = self.marts(_ANY_MOMENT)
+        except ProjectError:
+            return []
+        return sorted({name for mart in marts.values() for name in mart.dependencies if name.startswith("crm.")})
+
+
+def load_library(project: LoadedProject) -> SelectionLibrary:
+    """Compile all selections of a project; collect what is wrong with them, with how steps use them, with marts."""
+    steps = [ref.key for ref in project.steps()]
+    folder = project.folder / "sql" / "selections"
+    selections, problems = read_selections(folder, project.catalog, steps, _record_keys(project))
+    for ref in project.steps():
+        problems += _exclusion_problems(ref, selections)
+    try:
+        dict(_marts(project, _ANY_MOMENT))
+    except ProjectError as error:
+        problems += error.problems
+    return SelectionLibrary(project, selections, problems)
+
+
+def _at(query: exp.Query, now: datetime, project: LoadedProject) -> str:
+    return duckdb_sql(rewrite_clock(query, now, project.settings.zone))
+
+
+def _record_keys(project: LoadedProject) -> dict[str, set[str]]:
+    keys: dict[str, set[str]] = defaultdict(set)
+    for ref in project.steps():
+        record = project.record(ref)
+        if record and ref.step.selection:
+            keys[ref.step.selection].add(record.key)
+    return keys
+
+
+def _exclusion_problems(ref: StepRef, selections: Mapping[str, Selection]) -> list[Problem]:
+    name = ref.step.selection
+    if not isinstance(ref.step.schedule, Schedule) or name is None or name not in selections:
+        return []
+    has_record = ref.step.record is not None
+    return check_continuous(selections[name], ref.key, ref.step.schedule.times, has_record, selections)
+
+
+def _marts(project: LoadedProject, now: datetime) -> Iterator[tuple[str, Mart]]:
+    for path in sorted((project.folder / "sql" / "marts").glob("*.sql")):
+        source = path.read_text(encoding="utf-8")
+        query, _text = examine(source, project.catalog, (), path)
+        description = describe(source)
+        if not description:
+            words = "the mart does not say what it holds"
+            raise ProjectError([Problem(path, 1, words, "open the file with a comment")])
+        yield path.stem, Mart(path, description, _at(query, now, project), tables_of(query))

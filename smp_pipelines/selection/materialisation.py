@@ -1,0 +1,52 @@
+"""Materialisation: a selection written to the lake, counted and looked at, by one and the same SQL (F18)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import duckdb
+
+from smp_pipelines.stores.lake import identifier, rows, scalar
+
+Table = tuple[tuple[str, ...], list[tuple[object, ...]]]
+"""Column names and rows."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """A selection as it now stands in the lake: the snapshot that holds it, and its figures."""
+
+    snapshot_id: int
+    row_count: int
+    repeated_keys: int
+    with_address: int
+    preview: Table
+
+
+def write(connection: duckdb.DuckDBPyConnection, name: str, query: str, keys: Sequence[str]) -> Written:
+    """Write the rows of a selection's query to `smp.selections.<name>`, all or nothing, as a new snapshot."""
+    target = f"smp.selections.{identifier(name)}"
+    connection.execute(f"create or replace table {target} as {query}")
+    snapshot = int(scalar(connection, "select id from ducklake_last_committed_snapshot('smp') as s (id)"))
+    key = ", ".join(identifier(column) for column in keys)
+    count, distinct = rows(connection, f"select count(*), count(distinct ({key})) from {target}")[0]
+    has_address = f"select count(*) from {target} join crm.person using (person_id) where email_key is not null"
+    return Written(
+        snapshot_id=snapshot,
+        row_count=count,
+        repeated_keys=count - distinct,
+        with_address=int(scalar(connection, has_address)),
+        preview=head(connection, f"select * from {target}", 10),
+    )
+
+
+def count(connection: duckdb.DuckDBPyConnection, query: str) -> int:
+    """How many rows a selection's query has."""
+    return int(scalar(connection, f"select count(*) from ({query})"))
+
+
+def head(connection: duckdb.DuckDBPyConnection, query: str, limit: int) -> Table:
+    """The first rows of a selection's query, in a fixed order."""
+    cursor = connection.execute(f"select * from ({query}) order by all limit {int(limit)}")
+    return tuple(column[0] for column in cursor.description or ()), cursor.fetchall()
