@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
-import duckdb
-
 from smp_pipelines.campaign.calendar import is_quiet
 from smp_pipelines.campaign.checks import check_project
 from smp_pipelines.campaign.content import check_content
@@ -21,7 +19,8 @@ from smp_pipelines.campaign.project import LoadedProject, StepRef, load_project
 from smp_pipelines.problems import Problem, ProjectError, SmpError
 from smp_pipelines.reporting.moments import Moments, mirror_moments, prepare_lake, read_watermark
 from smp_pipelines.reporting.report import Published, publish, refresh_metrics
-from smp_pipelines.selection.library import Mart, SelectionLibrary, load_library
+from smp_pipelines.selection import materialisation
+from smp_pipelines.selection.library import SelectionLibrary, load_library
 from smp_pipelines.sending import ledger
 from smp_pipelines.sending.delivery import Delivering, Delivery
 from smp_pipelines.sending.due import Due, Skipped, due, ended, unfinished
@@ -30,12 +29,13 @@ from smp_pipelines.sending.planning import (
     SelectionRun,
     StaleSelectionError,
     plan,
+    read_previous_count,
     read_selection_run,
     record_selection_run,
 )
 from smp_pipelines.sending.status import StatusChange, change_status, read_status, read_statuses
 from smp_pipelines.stores.clock import Clock
-from smp_pipelines.stores.lake import Lake, identifier, rows, scalar
+from smp_pipelines.stores.lake import Lake
 from smp_pipelines.stores.locks import locked
 from smp_pipelines.stores.mirror import Mirrored, mirror
 from smp_pipelines.stores.postgres import Connection, connect, server
@@ -47,13 +47,11 @@ MOMENTS = "smp.contact_moment"
 
 @dataclass(frozen=True)
 class Materialised:
-    """A selection that was written to the lake: the run, its figures, those of the time before, a few rows."""
+    """A selection that was written to the lake: the run, its figures, the row count of the time before, its SQL."""
 
     run: SelectionRun
-    addresses: int
-    repeated_keys: int
+    written: materialisation.Written
     previous: int | None
-    preview: tuple[tuple[str, ...], list[tuple[object, ...]]]
     sql: str
 
 
@@ -113,47 +111,33 @@ class Deployment:
         """How many rows a selection would have at this moment, by the SQL that sends (F18)."""
         self._refresh(name)
         with self.lake.open_for_selections() as connection:
-            return int(scalar(connection, f"select count(*) from ({self.library.sql(name, now)})"))
+            return materialisation.count(connection, self.library.sql(name, now))
 
-    def preview(self, name: str, now: datetime, limit: int) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+    def preview(self, name: str, now: datetime, limit: int) -> materialisation.Table:
         """The first rows of a selection at this moment, by the SQL that sends: column names and rows."""
         self._refresh(name)
         with self.lake.open_for_selections() as connection:
-            return _table(connection, f"select * from ({self.library.sql(name, now)}) order by all limit {int(limit)}")
+            return materialisation.head(connection, self.library.sql(name, now), limit)
 
     def _refresh(self, name: str) -> None:
-        dependencies = self.library.get(name).dependencies
-        self.mirror([table for table in dependencies if table.startswith("crm.")])
+        """Bring everything up to date that a selection reads: tables, contact moments, other selections."""
+        selections = self.library.with_upstream(name)
+        tables = {table for each in selections for table in self.library.get(each).dependencies}
+        self.mirror(sorted(table for table in tables if table.startswith("crm.")))
         self.mirror_moments()
 
     def materialise(self, name: str, now: datetime, run_id: str | None) -> Materialised:
         """Write a selection to the lake as it is at this moment, from the mirror as it is."""
         query = self.library.sql(name, now)
-        target = f"smp.selections.{identifier(name)}"
         with locked(self.url, f"selection {name}"), self.lake.open_for_selections() as connection:
+            # before the query: what is planned from here on, the selection may not have seen
             seen = read_watermark(connection)
-            connection.execute(f"create or replace table {target} as {query}")
-            snapshot = int(scalar(connection, "select id from ducklake_last_committed_snapshot('smp') as s (id)"))
-            keys = ", ".join(identifier(column) for column in self.library.keys(name))
-            count, people, distinct = rows(
-                connection, f"select count(*), count(distinct person_id), count(distinct ({keys})) from {target}"
-            )[0]
-            addresses = int(
-                scalar(
-                    connection,
-                    f"select count(distinct person_id) from {target} join crm.person using (person_id)"
-                    " where email_key is not null",
-                )
-            )
-            preview = _table(connection, f"select * from {target} order by all limit 10")
+            written = materialisation.write(connection, name, query, self.library.keys(name))
         with self.connection() as postgres:
-            found = postgres.execute(
-                "select row_count from smp.selection_run where selection = %s order by selection_run_id desc limit 1",
-                (name,),
-            ).fetchone()
-            run = record_selection_run(postgres, name, now, snapshot, (count, addresses), seen, run_id)
-        share = addresses if people else 0
-        return Materialised(run, share, count - distinct, found[0] if found else None, preview, query)
+            previous = read_previous_count(postgres, name)
+            figures = (written.row_count, written.with_address)
+            run = record_selection_run(postgres, name, now, written.snapshot_id, figures, seen, run_id)
+        return Materialised(run, written, previous, query)
 
     def change_status(
         self, step: str, status: str, now: datetime, by: str, reason: str | None = None
@@ -176,7 +160,9 @@ class Deployment:
         problems = [
             problem
             for problem in [*check_project(self.project), *check_content(ref, self.project), *self.library.problems]
-            if not problem.warning and problem.file and (ref.folder in problem.file.parents or problem.file == selection)
+            if not problem.warning
+            and problem.file
+            and (ref.folder in problem.file.parents or problem.file == selection)
         ]
         if problems:
             raise ProjectError(problems)
@@ -224,14 +210,22 @@ class Deployment:
             selection = read_selection_run(postgres, name, run_id) if run_id else None
             for _attempt in range(5):
                 if selection is None:
-                    self._refresh(name)
-                    selection = self.materialise(name, now, run_id).run
+                    selection = self._fresh_selection(ref, name, now, run_id)
                 try:
                     with self.lake.open() as lake:
                         return plan(postgres, lake, self.project, ref, send, selection, now)
                 except StaleSelectionError:
                     selection = None
         raise SmpError(f"{ref.key} is being planned by others all the time; try again")
+
+    def _fresh_selection(self, ref: StepRef, name: str, now: datetime, run_id: str | None) -> SelectionRun:
+        record = self.project.record(ref)
+        judged_by = ["crm.person", "crm.consent", "crm.suppression", *([record.table] if record else [])]
+        self.mirror(judged_by)
+        self._refresh(name)
+        for upstream in self.library.with_upstream(name)[:-1]:
+            self.materialise(upstream, now, run_id)
+        return self.materialise(name, now, run_id).run
 
     def deliver(self, send: Send, clock: Clock, progress: Callable[[Delivery], None] | None = None) -> Delivery:
         """Deliver what is left of a send."""
@@ -247,19 +241,11 @@ class Deployment:
         with locked(self.url, "metrics"), self.lake.open() as connection:
             return refresh_metrics(connection)
 
-    def publish(self) -> Published:
-        """Write the report file anew and put it in its place."""
-        marts = self.marts()
+    def publish(self, now: datetime) -> Published:
+        """Write the report file as at this moment and put it in its place. Raises ProjectError for a bad mart."""
+        marts = self.library.marts(now)
         with locked(self.url, "report"), self.lake.open() as connection:
             return publish(connection, self.project, marts, self.settings.report_file)
-
-    def marts(self) -> dict[str, Mart]:
-        """The project's own tables for the report file, from sql/marts. Raises ProjectError."""
-        return self.library.marts()
-
-    def mart_tables(self) -> list[str]:
-        """The crm tables that the marts read."""
-        return self.library.mart_tables()
 
 
 def check(settings: Settings) -> list[Problem]:
@@ -271,9 +257,3 @@ def check(settings: Settings) -> list[Problem]:
     contents = [problem for ref in project.steps() for problem in check_content(ref, project)]
     # a layout that several steps share is told once
     return list(dict.fromkeys([*check_project(project), *contents, *load_library(project).problems]))
-
-
-def _table(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
-    cursor = connection.execute(query)
-    names = tuple(column[0] for column in cursor.description or ())
-    return names, cursor.fetchall()

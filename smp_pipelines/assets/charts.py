@@ -9,13 +9,19 @@ from collections.abc import Mapping, Sequence
 import dagster as dg
 
 _INK = "#2d2a32"
-_COLOURS = {"accepted": "#2a7f62", "skipped": "#d9a441", "rejected": "#b3402e", "unknown": "#7a6f9b", "waiting": "#8aa1b1"}
+_COLOURS = {
+    "accepted": "#2a7f62",
+    "skipped": "#d9a441",
+    "rejected": "#b3402e",
+    "unknown": "#7a6f9b",
+    "waiting": "#8aa1b1",
+}
 _BAR = "#3f6c8f"
 
 
 def bars(title: str, values: Mapping[str, float]) -> dg.MarkdownMetadataValue:
     """A picture of horizontal bars, the first value on top, each with its figure."""
-    from matplotlib.figure import Figure  # noqa: PLC0415  (takes a second to import)
+    from matplotlib.figure import Figure
 
     names = list(values)
     figure = Figure(figsize=(7, 0.7 + 0.36 * max(len(names), 1)), layout="constrained")
@@ -33,7 +39,7 @@ def bars(title: str, values: Mapping[str, float]) -> dg.MarkdownMetadataValue:
 
 def stacked_days(title: str, days: Sequence[str], series: Mapping[str, Sequence[float]]) -> dg.MarkdownMetadataValue:
     """A picture of one stacked column per day."""
-    from matplotlib.figure import Figure  # noqa: PLC0415  (takes a second to import)
+    from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 3), layout="constrained")
     axes = figure.subplots()

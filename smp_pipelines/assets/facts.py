@@ -54,7 +54,7 @@ def told() -> Iterator[None]:
         raise dg.Failure(description=str(error), allow_retries=False) from None
     except psycopg.OperationalError as error:
         raise dg.Failure(
-            description=f"Postgres went away: {str(error).strip().splitlines()[0]}. What was sent is in the ledger as far "
-            "as it could be written down; the send goes on by itself when Postgres is back.",
+            description=f"Postgres went away: {str(error).strip().splitlines()[0]}. What was sent is in the ledger as "
+            "far as it could be written down; the send goes on by itself when Postgres is back.",
             allow_retries=False,
         ) from None

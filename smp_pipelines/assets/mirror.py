@@ -20,7 +20,9 @@ def mirror_assets(deployment: Deployment) -> dg.AssetsDefinition:
     moments = table_key(MOMENTS)
     specs = [_spec(key, table, "crm") for key, table in tables.items()] + [_spec(moments, CONTACT_MOMENT, "ledger")]
 
-    @dg.multi_asset(specs=specs, can_subset=True, name="mirror", description="Copy what changed in Postgres to the lake")
+    @dg.multi_asset(
+        specs=specs, can_subset=True, name="mirror", description="Copy what changed in Postgres to the lake"
+    )
     def mirror(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
         selected = context.selected_asset_keys
         with told():

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from smp_pipelines.assets.charts import bars, stacked_days, table
-from smp_pipelines.assets.facts import told
+from smp_pipelines.assets.facts import read_facts, told
 from smp_pipelines.assets.mirror import table_key
 from smp_pipelines.assets.sends import send_key
 from smp_pipelines.deployment import Deployment
@@ -60,12 +60,14 @@ def report_assets(deployment: Deployment) -> list[dg.AssetsDefinition]:
         )
 
     @dg.asset(
-        deps=[flow_metrics, *(table_key(name) for name in deployment.mart_tables())], group_name="reports", kinds={"duckdb"}
+        deps=[flow_metrics, *(table_key(name) for name in deployment.library.mart_tables())],
+        group_name="reports",
+        kinds={"duckdb"},
     )
-    def reports_duckdb() -> dg.MaterializeResult:
+    def reports_duckdb(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """The file reports.duckdb, replaced whole: who has the old one open keeps it until they open it again."""
         with told():
-            done = deployment.publish()
+            done = deployment.publish(read_facts(context.run).clock.now())
         return dg.MaterializeResult(
             metadata={
                 "file": dg.MetadataValue.path(str(done.file)),

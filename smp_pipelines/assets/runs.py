@@ -22,7 +22,7 @@ def step_assets(deployment: Deployment, ref: StepRef) -> list[dg.AssetKey]:
     """From the crm tables that the step needs to the report file."""
     names = deployment.library.with_upstream(str(ref.step.selection))
     tables = {table for name in names for table in deployment.library.dependencies(name) if table.startswith("crm.")}
-    tables |= {"crm.person", "crm.consent", "crm.suppression", *deployment.mart_tables()}
+    tables |= {"crm.person", "crm.consent", "crm.suppression", *deployment.library.mart_tables()}
     if ref.step.record:
         tables.add(deployment.project.settings.records[ref.step.record].table)
     return [

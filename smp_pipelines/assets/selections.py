@@ -52,8 +52,8 @@ def _selection_asset(deployment: Deployment, name: str) -> dg.AssetsDefinition:
 def _metadata(done: Materialised) -> dict[str, dg.MetadataValue | int | str]:
     metadata: dict[str, dg.MetadataValue | int | str] = {
         "dagster/row_count": done.run.row_count,
-        "with an address": done.addresses,
-        "preview": table(*done.preview),
+        "with an address": done.written.with_address,
+        "preview": table(*done.written.preview),
         "SQL": dg.MetadataValue.md(f"```sql\n{done.sql}\n```"),
         "lake snapshot": done.run.snapshot_id,
         "evaluated at": dg.MetadataValue.timestamp(done.run.moment),
@@ -67,11 +67,13 @@ def _checks(done: Materialised) -> Iterator[dg.AssetCheckResult]:
     count, before = done.run.row_count, done.previous
     yield dg.AssetCheckResult(
         check_name="key_unique",
-        passed=done.repeated_keys == 0,
-        metadata={"rows too many": done.repeated_keys},
-        description=None if done.repeated_keys == 0 else f"{done.repeated_keys} rows are there more than once",
+        passed=done.written.repeated_keys == 0,
+        metadata={"rows too many": done.written.repeated_keys},
+        description=None
+        if done.written.repeated_keys == 0
+        else f"{done.written.repeated_keys} rows are there more than once",
     )
-    share = done.addresses / count if count else 1.0
+    share = done.written.with_address / count if count else 1.0
     yield dg.AssetCheckResult(
         check_name="address_share",
         passed=share >= 0.5,

@@ -32,7 +32,7 @@ def _send_asset(deployment: Deployment, ref: StepRef) -> dg.AssetsDefinition:
     plan, deliver, settle = _ops(deployment, ref)
 
     @dg.graph(name=f"send_{ref.slug}", description=ref.step.description or ref.step.name)
-    def send(selection):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202  (a graph's inputs are invocations)
+    def send(selection):  # type: ignore[no-untyped-def]
         return settle(deliver(plan(selection)))
 
     return dg.AssetsDefinition.from_graph(

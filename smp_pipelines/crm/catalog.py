@@ -103,8 +103,9 @@ def read_catalog(schema_folder: Path) -> Catalog:
         try:
             statements = sqlglot.parse(file.read_text(encoding="utf-8"), dialect="postgres")
         except sqlglot.errors.ParseError as error:
-            line = error.errors[0].get("line") if error.errors else None
-            raise ProjectError([Problem(file, line, f"this SQL does not parse: {error.errors[0]['description']}")]) from error
+            first = error.errors[0] if error.errors else {}
+            words = f"this SQL does not parse: {first.get('description', error)}"
+            raise ProjectError([Problem(file, first.get("line"), words)]) from error
         for statement in statements:
             _apply(statement, tables, file)
     tables[CONTACT_MOMENT.name] = CONTACT_MOMENT
@@ -115,9 +116,8 @@ def _apply(statement: object, tables: dict[str, Table], file: Path) -> None:
     if isinstance(statement, exp.Create) and statement.kind == "TABLE" and isinstance(statement.this, exp.Schema):
         table = _table(statement.this)
         if not table.key:
-            raise ProjectError(
-                [Problem(file, None, f"table {table.name} has no primary key", "add `primary key (...)`; the mirror needs it")]
-            )
+            words = f"table {table.name} has no primary key"
+            raise ProjectError([Problem(file, None, words, "add `primary key (...)`; the mirror needs it")])
         tables[table.name] = table
     elif isinstance(statement, exp.Alter):
         name = _name(statement.this)
@@ -188,7 +188,9 @@ def _column(definition: exp.ColumnDef) -> Column:
     return Column(
         name=definition.name,
         type=type_.sql(dialect="postgres").lower() if type_ else "text",
-        nullable=not any(isinstance(kind, exp.NotNullColumnConstraint) and not kind.args.get("allow_null") for kind in kinds),
+        nullable=not any(
+            isinstance(kind, exp.NotNullColumnConstraint) and not kind.args.get("allow_null") for kind in kinds
+        ),
         generated=any(
             isinstance(kind, (exp.ComputedColumnConstraint, exp.GeneratedAsIdentityColumnConstraint)) for kind in kinds
         ),

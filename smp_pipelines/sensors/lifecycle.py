@@ -40,15 +40,12 @@ def lifecycle_sensor(deployment: Deployment) -> dg.SensorDefinition:
             open_sends = deployment.sends_to_go_on(now)
         except SmpError as error:
             return dg.SkipReason(str(error))
-        waiting = [
-            due
-            for due in open_sends
-            if now.timestamp() - taken_up.get(due.send_key, 0) > _PAUSE_SECONDS and not _in_progress(context.instance, due)
-        ]
+        rested = [due for due in open_sends if now.timestamp() - taken_up.get(due.send_key, 0) > _PAUSE_SECONDS]
+        waiting = [due for due in rested if not _in_progress(context.instance, due)]
         cursor = {due.send_key: taken_up.get(due.send_key, 0.0) for due in open_sends}
         cursor |= {due.send_key: now.timestamp() for due in waiting}
         if not waiting:
-            told = f"stopped, end date passed: {', '.join(stopped)}" if stopped else "nothing to stop, nothing to take up"
+            told = f"stopped, end date passed: {', '.join(stopped)}" if stopped else "nothing to stop or to take up"
             return dg.SensorResult(skip_reason=dg.SkipReason(told), cursor=json.dumps(cursor))
         return dg.SensorResult(run_requests=list(_requests(waiting, now.timestamp())), cursor=json.dumps(cursor))
 
