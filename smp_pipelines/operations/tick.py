@@ -1,0 +1,83 @@
+"""The tick: whatever is due at a moment, done in this process by Dagster's own job, without a daemon."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import dagster as dg
+
+from smp_pipelines.assets.runs import JOB_NAME, run_tags, send_assets_only, step_assets
+from smp_pipelines.campaign.project import StepRef
+from smp_pipelines.definitions import build_definitions
+from smp_pipelines.deployment import Deployment
+from smp_pipelines.problems import SmpError
+from smp_pipelines.sending import ledger
+from smp_pipelines.sending.due import Due, Skipped
+from smp_pipelines.sending.ledger import Send, Totals
+
+_QUIET_LOG = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@dataclass(frozen=True)
+class Ticked:
+    """What became of one due send: the send and its counts, or why it failed."""
+
+    due: Due
+    send: Send | None
+    totals: Totals | None
+    failure: str | None = None
+
+
+class Ticker:
+    """Runs sends in this process; the runs are in Dagster's own storage like any other."""
+
+    def __init__(self, deployment: Deployment, instance: dg.DagsterInstance) -> None:
+        self._deployment = deployment
+        self._instance = instance
+        self._definitions = build_definitions(deployment)
+
+    def tick(self, now: datetime, clock: datetime | None = None) -> tuple[list[Ticked], list[Skipped]]:
+        """Do everything that is due at `now`; `clock` is given when the runs take place at that moment too."""
+        self._deployment.stop_ended(now)
+        due, skipped = self._deployment.due(now)
+        return [self.send(each, clock) for each in due], skipped
+
+    def send(self, due: Due, clock: datetime | None = None) -> Ticked:
+        """Run one send from the crm tables to the report file."""
+        with self._deployment.connection() as postgres:
+            planned = postgres.execute(
+                "select 1 from smp.send where send_key = %s and state <> 'planning'", (due.send_key,)
+            ).fetchone()
+        assets = send_assets_only(due.ref) if planned else step_assets(self._deployment, due.ref)
+        failure = self.run(assets, run_tags(due, clock))
+        with self._deployment.connection() as postgres:
+            try:
+                send = ledger.read_send(postgres, due.send_key)
+            except SmpError:
+                return Ticked(due, None, None, failure)
+            return Ticked(due, send, ledger.totals(postgres, send), failure)
+
+    def run(self, assets: list[dg.AssetKey], tags: dict[str, str]) -> str | None:
+        """Materialise these assets in one run; says what went wrong, if anything did."""
+        result = self._definitions.resolve_job_def(JOB_NAME).execute_in_process(
+            instance=self._instance, asset_selection=assets, tags=tags, run_config=_QUIET_LOG, raise_on_error=False
+        )
+        if result.success:
+            return None
+        failures = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+        for failure in failures:
+            if failure.user_failure_data is not None and failure.user_failure_data.description:
+                return str(failure.user_failure_data.description)
+            if failure.error is not None:
+                cause = failure.error.cause or failure.error
+                return cause.message.strip().splitlines()[0]
+        return "the run failed; its log is in the Dagster UI"
+
+
+def by_hand(ref: StepRef, now: datetime) -> Due:
+    """A send that somebody asks for now; a one-off step is sent once, whoever asks and however often."""
+    if ref.step.selection is None:
+        raise SmpError(f"{ref.key} has no selection: it follows another step")
+    key = f"{ref.key}@once" if ref.step.send == "one_off" else f"{ref.key}@{now.isoformat(timespec='seconds')}"
+    return Due(ref, now, key)
