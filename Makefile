@@ -26,7 +26,7 @@ down: setup
 	@$(SMP) down
 
 test: setup
-	.venv/bin/python -m pytest -n auto --dist loadgroup
+	.venv/bin/python -m pytest -n auto --dist loadfile
 
 check: setup
 	.venv/bin/ruff check .
@@ -39,7 +39,7 @@ bench: setup
 
 # needs uv; the lock file names no index, so that it works with anyone's
 lock:
-	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-header -o requirements.txt
+	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-header --no-strip-extras -o requirements.txt
 
 clean:
 	rm -rf .venv .smp
