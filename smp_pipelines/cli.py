@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from smp_pipelines.campaign.project import load_project
 from smp_pipelines.deployment import Deployment, check
 from smp_pipelines.problems import SmpError
 from smp_pipelines.stores.clock import SystemClock
@@ -34,7 +35,8 @@ person_app = typer.Typer(help="People: the person card.", no_args_is_help=True)
 for name, sub in (("step", step_app), ("selection", selection_app), ("ledger", ledger_app), ("person", person_app)):
     app.add_typer(sub, name=name)
 
-out = Console(highlight=False)
+# a file or a pipe has no width to fit into: nothing is cut off there
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 240)
 
 
 class _Project:
@@ -169,7 +171,8 @@ def show_report(
         for report, description in list_reports(current.project).items():
             out.print(f"{report}: {description}")
         return
-    frame = run_report(current.project, current.report_file, name)
+    zone = load_project(current.project).settings.time_zone
+    frame = run_report(current.project, current.report_file, name, zone)
     if csv:
         frame.to_csv(sys.stdout, index=False)
         return

@@ -21,7 +21,10 @@ def build_definitions(deployment: Deployment) -> dg.Definitions:
     # One job for all sends, of which a schedule asks for the assets of its step: a job per step would
     # cost a tenth of a second each whenever the definitions are loaded.
     campaigns = dg.define_asset_job(
-        JOB_NAME, selection=dg.AssetSelection.all(), description="Sends: from the crm tables to the report file"
+        JOB_NAME,
+        selection=dg.AssetSelection.all(),
+        description="Sends: from the crm tables to the report file",
+        config={"loggers": {"console": {"config": {"log_level": "INFO"}}}},
     )
     return dg.Definitions(
         assets=[

@@ -12,24 +12,27 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
+import duckdb
+
 from smp_pipelines.campaign.calendar import is_quiet
 from smp_pipelines.campaign.checks import check_project
 from smp_pipelines.campaign.content import check_content
 from smp_pipelines.campaign.project import LoadedProject, StepRef, load_project
 from smp_pipelines.problems import Problem, ProjectError, SmpError
-from smp_pipelines.reporting.moments import Moments, mirror_moments, prepare_lake, read_watermark
+from smp_pipelines.reporting.moments import Moments, mirror_moments, prepare_lake, read_seen
 from smp_pipelines.reporting.report import Published, publish, refresh_metrics
 from smp_pipelines.selection import materialisation
 from smp_pipelines.selection.library import SelectionLibrary, load_library
 from smp_pipelines.sending import ledger
 from smp_pipelines.sending.delivery import Delivering, Delivery
-from smp_pipelines.sending.due import Due, Skipped, due, ended, unfinished
+from smp_pipelines.sending.due import Due, Skipped, due, ended
 from smp_pipelines.sending.ledger import Send, Totals
 from smp_pipelines.sending.planning import (
     SelectionRun,
     StaleSelectionError,
     plan,
     read_previous_count,
+    read_seen_by,
     read_selection_run,
     record_selection_run,
 )
@@ -38,9 +41,10 @@ from smp_pipelines.stores.clock import Clock
 from smp_pipelines.stores.lake import Lake
 from smp_pipelines.stores.locks import locked
 from smp_pipelines.stores.mirror import Mirrored, mirror
-from smp_pipelines.stores.postgres import Connection, connect, server
+from smp_pipelines.stores.postgres import Connection, connect, server, told
 from smp_pipelines.stores.server import EmbeddedServer
 from smp_pipelines.stores.settings import Settings
+from smp_pipelines.stores.snapshot import oldest
 
 MOMENTS = "smp.contact_moment"
 
@@ -91,8 +95,11 @@ class Deployment:
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
-        """A Postgres connection whose statements commit one by one unless a transaction is opened."""
-        with connect(self.url) as connection:
+        """A Postgres connection whose statements commit one by one unless a transaction is opened.
+
+        Raises SmpError when the server does not answer, or goes away within the block.
+        """
+        with told(), connect(self.url) as connection:
             connection.autocommit = True
             yield connection
 
@@ -109,29 +116,46 @@ class Deployment:
 
     def count(self, name: str, now: datetime) -> int:
         """How many rows a selection would have at this moment, by the SQL that sends (F18)."""
-        self._refresh(name)
-        with self.lake.open_for_selections() as connection:
+        self._refresh(name, now)
+        with self._words_for(name), self.lake.open_for_selections() as connection:
             return materialisation.count(connection, self.library.sql(name, now))
 
     def preview(self, name: str, now: datetime, limit: int) -> materialisation.Table:
         """The first rows of a selection at this moment, by the SQL that sends: column names and rows."""
-        self._refresh(name)
-        with self.lake.open_for_selections() as connection:
+        self._refresh(name, now)
+        with self._words_for(name), self.lake.open_for_selections() as connection:
             return materialisation.head(connection, self.library.sql(name, now), limit)
 
-    def _refresh(self, name: str) -> None:
+    def _refresh(self, name: str, now: datetime, run_id: str | None = None) -> None:
         """Bring everything up to date that a selection reads: tables, contact moments, other selections."""
         selections = self.library.with_upstream(name)
         tables = {table for each in selections for table in self.library.get(each).dependencies}
         self.mirror(sorted(table for table in tables if table.startswith("crm.")))
         self.mirror_moments()
+        for upstream in selections[:-1]:
+            self.materialise(upstream, now, run_id)
+
+    @contextmanager
+    def _words_for(self, name: str) -> Iterator[None]:
+        """Tell an error of a selection's own SQL with its file, e.g. a value that does not convert."""
+        try:
+            yield
+        except duckdb.Error as error:
+            file = self.library.folder / f"{name}.sql"
+            raise ProjectError([Problem(file, None, f"this selection does not run: {error}")]) from error
 
     def materialise(self, name: str, now: datetime, run_id: str | None) -> Materialised:
         """Write a selection to the lake as it is at this moment, from the mirror as it is."""
         query = self.library.sql(name, now)
-        with locked(self.url, f"selection {name}"), self.lake.open_for_selections() as connection:
+        with (
+            self._words_for(name),
+            locked(self.url, f"selection {name}"),
+            self.lake.open_for_selections() as connection,
+        ):
             # before the query: what is planned from here on, the selection may not have seen
-            seen = read_watermark(connection)
+            with self.connection() as postgres:
+                upstream = read_seen_by(postgres, self.library.with_upstream(name)[:-1])
+            seen = oldest([read_seen(connection), *upstream])
             written = materialisation.write(connection, name, query, self.library.keys(name))
         with self.connection() as postgres:
             previous = read_previous_count(postgres, name)
@@ -185,11 +209,6 @@ class Deployment:
                 change_status(postgres, ref.key, "stopped", now, "smp", "its end date has passed")
         return [ref.key for ref in done]
 
-    def sends_to_go_on(self, now: datetime) -> list[Due]:
-        """Sends that are not finished and may go on now."""
-        with self.connection() as postgres:
-            return unfinished(postgres, self.project, now)
-
     def due(self, now: datetime) -> tuple[list[Due], list[Skipped]]:
         """Everything that has to be sent now, and what is not sent and why."""
         with self.connection() as postgres:
@@ -222,9 +241,7 @@ class Deployment:
         record = self.project.record(ref)
         judged_by = ["crm.person", "crm.consent", "crm.suppression", *([record.table] if record else [])]
         self.mirror(judged_by)
-        self._refresh(name)
-        for upstream in self.library.with_upstream(name)[:-1]:
-            self.materialise(upstream, now, run_id)
+        self._refresh(name, now, run_id)
         return self.materialise(name, now, run_id).run
 
     def deliver(self, send: Send, clock: Clock, progress: Callable[[Delivery], None] | None = None) -> Delivery:

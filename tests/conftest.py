@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from smp_pipelines.crm.sample import load
 from smp_pipelines.stores.postgres import migrate
 from smp_pipelines.stores.server import EmbeddedServer
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+SAMPLE_DAY = date(2026, 11, 23)
+SAMPLE_PEOPLE = 400
 
 
 @pytest.fixture(scope="session")
-def embedded_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of an embedded server of this test process, in a folder with a space in its name."""
-    home = tmp_path_factory.mktemp("state of tests")
-    with EmbeddedServer(home).use() as url:
-        yield url
+def embedded_url() -> Iterator[str]:
+    """The URL of an embedded server of this test process, in a folder with a space in its name.
+
+    Not under pytest's own temporary folder, which another pytest may tidy up while the server runs.
+    """
+    with tempfile.TemporaryDirectory(prefix="smp tests ") as home:
+        Path(home).chmod(0o755)
+        with EmbeddedServer(Path(home)).use() as url:
+            yield url
 
 
 @pytest.fixture(scope="session")
@@ -34,21 +44,48 @@ def migrated_template(embedded_url: str) -> str:
     return "template_smp"
 
 
-@pytest.fixture
-def postgres_url(embedded_url: str, migrated_template: str) -> Iterator[str]:
-    """A fresh database with all migrations applied."""
+@pytest.fixture(scope="session")
+def sample_template(embedded_url: str, migrated_template: str) -> str:
+    """A database with a small sample CRM for SAMPLE_DAY, to copy from."""
+    with psycopg.connect(embedded_url, autocommit=True) as connection:
+        connection.execute(f'create database sample_smp template "{migrated_template}"')
+    load(embedded_url.rsplit("/", 1)[0] + "/sample_smp", SAMPLE_PEOPLE, SAMPLE_DAY)
+    return "sample_smp"
+
+
+@contextmanager
+def fresh_database(embedded_url: str, template: str) -> Iterator[str]:
+    """The URL of a copy of a template database, dropped at the end."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(embedded_url, autocommit=True) as connection:
-        connection.execute(f'create database "{name}" template "{migrated_template}"')
+        connection.execute(f'create database "{name}" template "{template}"')
     yield embedded_url.rsplit("/", 1)[0] + "/" + name
     with psycopg.connect(embedded_url, autocommit=True) as connection:
         connection.execute(f'drop database "{name}" with (force)')
 
 
 @pytest.fixture
+def postgres_url(embedded_url: str, migrated_template: str) -> Iterator[str]:
+    """A fresh database with all migrations applied."""
+    with fresh_database(embedded_url, migrated_template) as url:
+        yield url
+
+
+@pytest.fixture
+def sample_url(embedded_url: str, sample_template: str) -> Iterator[str]:
+    """A fresh database with the small sample CRM."""
+    with fresh_database(embedded_url, sample_template) as url:
+        yield url
+
+
+@pytest.fixture
 def project_folder(tmp_path: Path) -> Path:
     """A copy of the sample project, free to edit, in a folder with a space in its name."""
-    folder = tmp_path / "my project"
+    return copy_project(tmp_path / "my project")
+
+
+def copy_project(folder: Path) -> Path:
+    """Copy the sample project to a new folder."""
     folder.mkdir()
     for name in ("campaigns", "sql"):
         shutil.copytree(REPOSITORY / name, folder / name)

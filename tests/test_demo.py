@@ -35,9 +35,23 @@ class Demo:
         self.environment = {**variables, "SMP_HOME": str(self.home), "LC_ALL": "C", "LANG": "C"}
 
     def start(self) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "smp_pipelines.cli", "--project", str(self.project), "demo", "--people", PEOPLE]
+        command = [
+            sys.executable,
+            "-m",
+            "smp_pipelines.cli",
+            "--project",
+            str(self.project),
+            "demo",
+            "--people",
+            PEOPLE,
+        ]
         return subprocess.Popen(
-            command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+            command,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
         )
 
     def run(self) -> str:
@@ -48,7 +62,9 @@ class Demo:
 
     def smp(self, *arguments: str) -> str:
         command = [sys.executable, "-m", "smp_pipelines.cli", "--project", str(self.project), *arguments]
-        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        done = subprocess.run(
+            command, env=self.environment, capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 

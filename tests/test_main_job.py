@@ -27,8 +27,6 @@ from smp_pipelines.sending.ledger import verify
 from smp_pipelines.stores.settings import Settings
 from tests.conftest import copy_project, fresh_database
 
-pytestmark = pytest.mark.xdist_group("main job")
-
 MONDAY_0900 = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 MONDAY_1500 = datetime(2026, 11, 23, 14, 0, tzinfo=UTC)
 STEP = "servicemails/servicemail"
@@ -43,15 +41,21 @@ class Theatre:
     catcher: Catcher
     first: list[Ticked]
     skipped: list[Skipped]
+    seen: dict[dg.AssetKey, dict[str, dg.MetadataValue]]
+    """What the assets of the first tick told."""
 
     def ticker(self) -> Ticker:
         return Ticker(self.deployment, self.instance)
 
-    def metadata(self, key: dg.AssetKey) -> dict[str, dg.MetadataValue]:
-        event = self.instance.get_latest_materialization_event(key)
-        assert event is not None
-        assert event.asset_materialization is not None
-        return dict(event.asset_materialization.metadata)
+
+def metadata(instance: dg.DagsterInstance) -> dict[dg.AssetKey, dict[str, dg.MetadataValue]]:
+    """The metadata of every asset's latest materialisation."""
+    events = {key: instance.get_latest_materialization_event(key) for key in instance.all_asset_keys()}
+    return {
+        key: dict(event.asset_materialization.metadata)
+        for key, event in events.items()
+        if event is not None and event.asset_materialization is not None
+    }
 
 
 @contextmanager
@@ -82,7 +86,7 @@ def theatre(embedded_url: str, sample_template: str, tmp_path_factory: pytest.Te
         deployment.change_status(STEP, "live", MONDAY_0900, "anna")
         with dg.DagsterInstance.ephemeral() as instance:
             done, skipped = Ticker(deployment, instance).tick(MONDAY_0900, MONDAY_0900)
-            yield Theatre(deployment, instance, catcher, done, skipped)
+            yield Theatre(deployment, instance, catcher, done, skipped, metadata(instance))
 
 
 def test_a_due_send_goes_from_the_crm_to_the_inbox_and_the_report(theatre: Theatre) -> None:
@@ -109,7 +113,9 @@ def test_a_due_send_goes_from_the_crm_to_the_inbox_and_the_report(theatre: Theat
         assert skips == result.totals.reasons
         comments = report.execute("select table_name from duckdb_tables() where comment is null").fetchall()
         assert comments == [], "every table says what it holds"
-        assert report.execute("select count(*) from duckdb_views() where not internal and comment is null").fetchone() == (0,)
+        assert report.execute(
+            "select count(*) from duckdb_views() where not internal and comment is null"
+        ).fetchone() == (0,)
 
     # those who share an address have a contact moment, so that the next tick leaves them out
     planned = result.totals.accepted + result.totals.reasons.get("duplicate_address", 0)
@@ -147,7 +153,7 @@ def test_a_step_that_is_not_live_says_so_and_sends_nothing(theatre: Theatre) -> 
 
 def test_the_runs_assets_tell_what_marketing_ops_want_to_see(theatre: Theatre) -> None:
     assert theatre.first[0].totals is not None
-    selection = theatre.metadata(selection_key("visitors_in_two_days"))
+    selection = theatre.seen[selection_key("visitors_in_two_days")]
     assert selection["dagster/row_count"].value == theatre.first[0].totals.all
     assert "current_date" not in str(selection["SQL"].value).lower()
     assert "2026-11-23" in str(selection["SQL"].value)
@@ -160,19 +166,18 @@ def test_the_runs_assets_tell_what_marketing_ops_want_to_see(theatre: Theatre) -
         "performance_id",
     ) in sources
 
-    sent = theatre.metadata(send_key(theatre.deployment.project.step(STEP)))
+    sent = theatre.seen[send_key(theatre.deployment.project.step(STEP))]
     assert sent["accepted"].value == theatre.first[0].totals.accepted
     assert "data:image/png;base64," in str(sent["funnel"].value)
     assert "has no e-mail address" in str(sent["why not"].value)
-    per_day = theatre.metadata(dg.AssetKey("flow_metrics"))["per day"]
+    per_day = theatre.seen[dg.AssetKey("flow_metrics")]["per day"]
     assert "data:image/png;base64," in str(per_day.value)
 
 
 def test_no_address_and_no_name_is_in_the_runs_metadata_or_the_report(theatre: Theatre) -> None:
     with theatre.deployment.connection() as postgres:
         names = postgres.execute("select email, last_name from crm.person where email is not null").fetchall()
-    keys = theatre.instance.all_asset_keys()
-    told = json.dumps([str(theatre.metadata(key)) for key in keys if theatre.instance.get_latest_materialization_event(key)])
+    told = json.dumps([str(each) for each in metadata(theatre.instance).values()])
     content = theatre.deployment.settings.report_file.read_bytes()
     for email, _name in names:
         assert email.strip() not in told

@@ -25,6 +25,7 @@ from smp_pipelines.operations.guard import Guard
 from smp_pipelines.operations.running import AlreadyRunningError, Running, down, only_one, read_running
 from smp_pipelines.operations.watcher import fingerprint
 from smp_pipelines.problems import SmpError
+from smp_pipelines.stores.server import EmbeddedServer
 from smp_pipelines.stores.settings import Settings, read_settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -33,6 +34,7 @@ UP = """
 import sys
 from smp_pipelines.operations.supervisor import up
 from smp_pipelines.problems import SmpError
+from smp_pipelines.stores.server import EmbeddedServer
 from smp_pipelines.stores.settings import read_settings
 try:
     up(read_settings(), lambda told: print(told, flush=True))
@@ -92,9 +94,11 @@ def is_over(process: psutil.Process) -> bool:
 def processes_of(home: Path) -> list[psutil.Process]:
     """Every process, whoever its parent is now, that was started for this state folder or serves its database."""
     found = []
+    words = (str(home), str(EmbeddedServer(home).data))
     for process in psutil.process_iter():
         try:
-            mine = process.environ().get("SMP_HOME") == str(home) or str(home) in " ".join(process.cmdline())
+            line = " ".join(process.cmdline())
+            mine = any(word in line for word in words) or process.environ().get("SMP_HOME") == str(home)
             if mine and process.status() != psutil.STATUS_ZOMBIE and process.pid != os.getpid():
                 found.append(process)
         except (psutil.NoSuchProcess, psutil.AccessDenied):
@@ -116,15 +120,18 @@ def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dic
         process.kill()
 
 
-@pytest.fixture(scope="module")
-def running(surroundings: tuple[dict[str, str], Path, Path]) -> Up:
-    environment, project, home = surroundings
+def start_up(environment: dict[str, str], project: Path, home: Path) -> Up:
     output = home.parent / "up.out"
     with output.open("wb") as file:
         process = subprocess.Popen([sys.executable, "-c", UP], env=environment, stdout=file, stderr=file)
-    up = Up(process, environment, home, project, output)
-    until(lambda: "running, after" in up.told() or process.poll() is not None, 180)
-    assert process.poll() is None, up.told()
+    return Up(process, environment, home, project, output)
+
+
+@pytest.fixture(scope="module")
+def running(surroundings: tuple[dict[str, str], Path, Path]) -> Up:
+    up = start_up(*surroundings)
+    until(lambda: "running, after" in up.told() or up.process.poll() is not None, 180)
+    assert up.process.poll() is None, up.told()
     return up
 
 
@@ -203,7 +210,7 @@ def test_a_killed_child_is_started_again_with_all_that_it_had_started(running: U
     assert all(is_over(process) for process in grandchildren)
 
 
-def test_a_killed_supervisor_leaves_no_process_and_down_ends_the_next_one(running: Up) -> None:
+def test_a_killed_supervisor_leaves_no_process(running: Up) -> None:
     assert len(processes_of(running.home)) > 6
     running.process.kill()
     running.process.wait()
@@ -211,16 +218,29 @@ def test_a_killed_supervisor_leaves_no_process_and_down_ends_the_next_one(runnin
     assert read_running(running.settings) is None
     assert down(running.settings) is False
 
-    with running.output.open("wb") as file:
-        process = subprocess.Popen([sys.executable, "-c", UP], env=running.environment, stdout=file, stderr=file)
-    until(lambda: read_running(running.settings) is not None or process.poll() is not None)
-    assert process.poll() is None, running.told()
+
+def test_down_ends_everything_even_while_it_starts(surroundings: tuple[dict[str, str], Path, Path]) -> None:
+    up = start_up(*surroundings)
+    until(lambda: read_running(up.settings) is not None or up.process.poll() is not None)
+    assert up.process.poll() is None, up.told()
     started = time.monotonic()
-    assert down(running.settings) is True
+    assert down(up.settings) is True
     assert time.monotonic() - started < 20
-    assert process.wait(10) == 0
-    assert "everything has ended" in running.told()
-    assert not processes_of(running.home)
+    assert up.process.wait(10) == 0
+    assert "everything has ended" in up.told()
+    assert not processes_of(up.home)
+
+
+def test_a_killed_postgres_ends_everything_with_a_clear_message(
+    surroundings: tuple[dict[str, str], Path, Path],
+) -> None:
+    up = start_up(*surroundings)
+    until(lambda: read_running(up.settings) is not None)
+    until(lambda: "smp_pipelines.catcher" in str([process.cmdline() for process in processes_of(up.home)]))
+    psutil.Process(int((EmbeddedServer(up.home).data / "postmaster.pid").read_text().split()[0])).kill()
+    assert up.process.wait(30) == 1
+    assert "the embedded Postgres server ended; its log is" in up.told()
+    assert not processes_of(up.home)
 
 
 def test_a_taken_port_is_named_with_its_use_and_its_variable() -> None:

@@ -63,8 +63,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> dg.Markdo
 
 
 def _cell(value: object) -> str:
-    shown = "" if value is None else f"{value:,}" if isinstance(value, int) and abs(value) >= 10_000 else str(value)
-    return shown.replace("|", "\\|").replace("\n", " ")
+    return ("" if value is None else str(value)).replace("|", "\\|").replace("\n", " ")
 
 
 def _picture(figure: object, alt: str) -> dg.MarkdownMetadataValue:

@@ -29,13 +29,14 @@ def step_assets(deployment: Deployment, ref: StepRef) -> list[dg.AssetKey]:
         *(table_key(table) for table in sorted(tables)),
         table_key(MOMENTS),
         *(selection_key(name) for name in names),
-        *send_assets_only(ref),
+        send_key(ref),
+        *_DOWNSTREAM,
     ]
 
 
-def send_assets_only(ref: StepRef) -> list[dg.AssetKey]:
-    """The send and what follows it: for a send whose people are in the ledger already."""
-    return [send_key(ref), *_DOWNSTREAM]
+def due_assets(deployment: Deployment, due: Due) -> list[dg.AssetKey]:
+    """What a run of a due send materialises; people who are in the ledger already need no selection any more."""
+    return [send_key(due.ref), *_DOWNSTREAM] if due.planned else step_assets(deployment, due.ref)
 
 
 def run_tags(due: Due, clock: datetime | None = None) -> dict[str, str]:
@@ -47,5 +48,5 @@ def run_tags(due: Due, clock: datetime | None = None) -> dict[str, str]:
 def run_request(deployment: Deployment, due: Due) -> dg.RunRequest:
     """What a schedule asks for; the send's key is the run's key, so that a tick asks once."""
     return dg.RunRequest(
-        run_key=due.send_key, tags=run_tags(due), asset_selection=step_assets(deployment, due.ref), job_name=JOB_NAME
+        run_key=due.send_key, tags=run_tags(due), asset_selection=due_assets(deployment, due), job_name=JOB_NAME
     )

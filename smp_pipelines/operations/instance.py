@@ -47,7 +47,7 @@ def end_orphans(instance: dg.DagsterInstance) -> list[str]:
     """Fail the runs that a code server left behind when it was killed; says which.
 
     Without this they would be «started» for ever, keep their places in the queue, and keep the
-    lifecycle sensor from taking their sends up again. To be called when no daemon and no code server with runs is there.
+    lifecycle sensor from taking their sends up again. To be called while no code server runs anything.
     """
     runs = instance.get_runs(filters=dg.RunsFilter(statuses=_ON_THE_WAY))
     orphans = [run for run in runs if _LAUNCHED_TAG in run.tags]

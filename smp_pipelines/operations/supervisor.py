@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
+import psutil
+
 from smp_pipelines.deployment import Deployment, check
 from smp_pipelines.operations.children import Child, Service, refuse_taken_ports
 from smp_pipelines.operations.environment import code_port, dagster_environment, dagster_file, dagster_home
@@ -22,6 +24,7 @@ from smp_pipelines.operations.running import AlreadyRunningError, Running, down,
 from smp_pipelines.operations.watcher import Watcher
 from smp_pipelines.operations.webserver import LOCATION, load_error
 from smp_pipelines.problems import SmpError
+from smp_pipelines.stores.server import EmbeddedServer
 from smp_pipelines.stores.settings import Settings
 
 __all__ = ["AlreadyRunningError", "Running", "down", "read_running", "up"]
@@ -44,7 +47,7 @@ def up(settings: Settings, report: Report, definitions: str = _DEFINITIONS) -> N
 
     `report` gets one message at a time, some with several lines. `definitions` is the module with
     Dagster's definitions. Raises AlreadyRunningError, ProjectError for a project that cannot be
-    loaded, and SmpError for a taken port and for a process that does not come up or keeps ending.
+    loaded, and SmpError for a taken port, and for a process that does not come up or keeps ending.
     """
     with only_one(settings) as leave_note, _stop_signals() as stop:
         services = _services(settings, definitions)
@@ -89,6 +92,7 @@ class Supervisor:
             for service in services
         }
         self._watcher = Watcher(settings, report)
+        self._postgres = _embedded_postgres(settings)
 
     def start(self) -> None:
         """Start all children in an order in which each finds what it needs, and say where everything is."""
@@ -143,6 +147,13 @@ class Supervisor:
     def _pause(self) -> None:
         if self._stop.wait(_LOOK):
             raise _Stopped
+        if self._postgres is not None and not _lives(self._postgres):
+            # it would come back on another port, which nobody here knows: ending all of it is the clear way
+            log = EmbeddedServer(self._settings.home).data / "server.log"
+            raise SmpError(
+                f"the embedded Postgres server ended; its log is {log}. "
+                "`smp up` starts it again; sends that are not finished go on by themselves"
+            )
 
     def _prepare_instance(self) -> None:
         """Make Dagster's storage before several processes want it, and end runs that have lost their process."""
@@ -173,6 +184,20 @@ class Supervisor:
         complaint = load_error(self._settings.ui_port)
         for told in [*map(str, problems), *([f"Dagster could not load the project: {complaint}"] if complaint else [])]:
             self._report(told)
+
+
+def _embedded_postgres(settings: Settings) -> psutil.Process | None:
+    if settings.postgres_url is not None:
+        return None
+    pid = (EmbeddedServer(settings.home).data / "postmaster.pid").read_text(encoding="utf-8").split()[0]
+    return psutil.Process(int(pid))
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _services(settings: Settings, definitions: str) -> list[Service]:

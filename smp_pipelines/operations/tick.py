@@ -7,7 +7,7 @@ from datetime import datetime
 
 import dagster as dg
 
-from smp_pipelines.assets.runs import JOB_NAME, run_tags, send_assets_only, step_assets
+from smp_pipelines.assets.runs import JOB_NAME, due_assets, run_tags
 from smp_pipelines.campaign.project import StepRef
 from smp_pipelines.definitions import build_definitions
 from smp_pipelines.deployment import Deployment
@@ -45,12 +45,7 @@ class Ticker:
 
     def send(self, due: Due, clock: datetime | None = None) -> Ticked:
         """Run one send from the crm tables to the report file."""
-        with self._deployment.connection() as postgres:
-            planned = postgres.execute(
-                "select 1 from smp.send where send_key = %s and state <> 'planning'", (due.send_key,)
-            ).fetchone()
-        assets = send_assets_only(due.ref) if planned else step_assets(self._deployment, due.ref)
-        failure = self.run(assets, run_tags(due, clock))
+        failure = self.run(due_assets(self._deployment, due), run_tags(due, clock))
         with self._deployment.connection() as postgres:
             try:
                 send = ledger.read_send(postgres, due.send_key)

@@ -10,18 +10,17 @@ from dataclasses import dataclass
 
 import duckdb
 
-from smp_pipelines.problems import SmpError
 from smp_pipelines.stores.lake import literal, rows, scalar
 from smp_pipelines.stores.postgres import engine_sql
+from smp_pipelines.stores.snapshot import NOTHING, Snapshot, current
 
 
 @dataclass(frozen=True)
 class Moments:
-    """What mirroring the ledger did: rows written, rows now in the lake, and the watermark it remembers."""
+    """What mirroring the ledger did: rows written, and rows now in the lake."""
 
     written: int
     row_count: int
-    watermark: str
 
 
 def prepare_lake(connection: duckdb.DuckDBPyConnection) -> None:
@@ -31,34 +30,39 @@ def prepare_lake(connection: duckdb.DuckDBPyConnection) -> None:
 
 def mirror_moments(connection: duckdb.DuckDBPyConnection) -> Moments:
     """Bring `smp.message`, `smp.send` and with them `smp.contact_moment` up to date with the ledger."""
-    before = read_watermark(connection)
-    watermark = str(scalar(connection, "from postgres_query('pg', 'select pg_snapshot_xmin(pg_current_snapshot())::text')"))
-    for name in ("messages", "sends"):
-        query = engine_sql(f"reporting/{name}.sql").format(watermark=f"'{before}'")
+    before, now = read_seen(connection), current(connection)
+    if before.xmax > now.xmax:
+        # the mark was made on another server, of which this one is a restored copy: it says nothing here
+        before = NOTHING
+    # Sends first: a send that ends in between is then still open in the lake, and read again the next time.
+    for name in ("sends", "messages"):
+        query = engine_sql(f"reporting/{name}.sql").format(watermark=f"'{before.xmin}'")
         connection.execute(f"create or replace temp table new_{name} as from postgres_query('pg', {literal(query)})")
     written = int(scalar(connection, "select count(*) from new_messages"))
-    if written or rows(connection, "from new_sends limit 1"):
-        connection.execute("begin")
-        try:
-            connection.execute("delete from smp.message where send_id in (select send_id from new_messages)")
-            connection.execute("insert into smp.message by name from new_messages")
-            connection.execute("delete from smp.send where send_id in (select send_id from new_sends)")
-            connection.execute("insert into smp.send by name from new_sends")
-            connection.execute("delete from smp.message_state")
-            connection.execute("insert into smp.message_state values (?)", [watermark])
-            connection.execute("commit")
-        except duckdb.Error:
-            connection.execute("rollback")
-            raise
-    else:
-        watermark = before
+    if rows(connection, "from new_sends limit 1"):
+        _write(connection, str(now))
     connection.execute("drop table new_messages; drop table new_sends")
-    return Moments(written, int(scalar(connection, "select count(*) from smp.message")), watermark)
+    return Moments(written, int(scalar(connection, "select count(*) from smp.message")))
 
 
-def read_watermark(connection: duckdb.DuckDBPyConnection) -> str:
-    """The oldest transaction that was still running when the ledger was last read; 0 before the first time."""
-    watermark = str(scalar(connection, "select watermark from smp.message_state") or "0")
-    if not watermark.isdigit():
-        raise SmpError(f"the watermark of the contact moments is damaged: {watermark}")
-    return watermark
+def _write(connection: duckdb.DuckDBPyConnection, seen: str) -> None:
+    connection.execute("begin")
+    try:
+        # never a message without its send: one that came in between waits for the next time
+        connection.execute("delete from new_messages where send_id not in (select send_id from new_sends)")
+        connection.execute("delete from smp.message where send_id in (select send_id from new_sends)")
+        connection.execute("insert into smp.message by name from new_messages")
+        connection.execute("delete from smp.send where send_id in (select send_id from new_sends)")
+        connection.execute("insert into smp.send by name from new_sends")
+        connection.execute("delete from smp.message_state")
+        connection.execute("insert into smp.message_state values (?)", [seen])
+        connection.execute("commit")
+    except duckdb.Error:
+        connection.execute("rollback")
+        raise
+
+
+def read_seen(connection: duckdb.DuckDBPyConnection) -> Snapshot:
+    """What the lake's contact moments have seen of the ledger."""
+    text = scalar(connection, "select watermark from smp.message_state")
+    return NOTHING if text is None else Snapshot.parse(str(text))

@@ -29,7 +29,6 @@ class Published:
     tables: Mapping[str, int]
 
 
-
 def refresh_metrics(connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:
     """Compute flow_metrics and skip_metrics in the lake anew; says how many rows each has."""
     connection.execute("begin")
@@ -50,20 +49,16 @@ def publish(
 ) -> Published:
     """Write the report file beside its place and put it there in one rename.
 
-    Raises ProjectError when a mart does not run; the file that is there then stays.
+    One at a time: the caller holds a lock. Raises ProjectError when a mart does not run; the file
+    that is there then stays.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
+    _remove_left_over(file)
     fresh = file.with_name(f".{file.name}.{os.getpid()}")
-    fresh.unlink(missing_ok=True)
     try:
         connection.execute(f"attach {literal(str(fresh))} as report")
         try:
-            connection.execute("begin")
-            _write_steps(connection, project)
-            connection.execute(engine_sql("reporting/report.sql"))
-            _write_marts(connection, marts)
-            connection.execute("commit")
-            tables = _counts(connection)
+            tables = _fill(connection, project, marts)
         finally:
             connection.execute("detach report")
         with fresh.open("rb") as written:
@@ -71,9 +66,28 @@ def publish(
         size = fresh.stat().st_size
         fresh.replace(file)
     finally:
-        fresh.unlink(missing_ok=True)
-        fresh.with_name(f"{fresh.name}.wal").unlink(missing_ok=True)
+        _remove_left_over(file)
     return Published(file, size, tables)
+
+
+def _fill(connection: duckdb.DuckDBPyConnection, project: LoadedProject, marts: Mapping[str, Mart]) -> dict[str, int]:
+    connection.execute("begin")
+    try:
+        _write_steps(connection, project)
+        connection.execute(engine_sql("reporting/report.sql"))
+        _write_marts(connection, marts)
+    except BaseException:
+        connection.execute("rollback")
+        raise
+    connection.execute("commit")
+    connection.execute("checkpoint report")
+    return _counts(connection)
+
+
+def _remove_left_over(file: Path) -> None:
+    """Remove what is beside the report file: the work of a process that was killed, or of this one if it failed."""
+    for left in file.parent.glob(f".{file.name}.*"):
+        left.unlink(missing_ok=True)
 
 
 def _write_steps(connection: duckdb.DuckDBPyConnection, project: LoadedProject) -> None:
@@ -92,12 +106,13 @@ def _write_steps(connection: duckdb.DuckDBPyConnection, project: LoadedProject) 
 def _write_marts(connection: duckdb.DuckDBPyConnection, marts: Mapping[str, Mart]) -> None:
     for name, mart in marts.items():
         try:
-            connection.execute(f"create table report.{identifier(name)} as {mart.query}")
+            connection.execute(f"create table report.{identifier(name)} as {mart.sql}")
         except duckdb.Error as error:
             raise ProjectError([Problem(mart.file, None, f"this mart does not run: {error}")]) from error
         connection.execute(f"comment on table report.{identifier(name)} is {literal(mart.description)}")
 
 
 def _counts(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
-    names = [name for (name,) in rows(connection, "select table_name from duckdb_tables() where database_name = 'report'")]
+    found = rows(connection, "select table_name from duckdb_tables() where database_name = 'report'")
+    names = [name for (name,) in found]
     return {name: int(scalar(connection, f"select count(*) from report.{identifier(name)}")) for name in sorted(names)}

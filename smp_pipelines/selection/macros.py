@@ -35,8 +35,9 @@ _PEOPLE: dict[tuple[By, bool], str] = {
         "with got as materialized"
         " (select person_id from smp.contact_moment where {received} and person_id is not null)"
         " select person_id from got union all"
-        " select person_id from crm.person where person_id is not null and email_key in"
-        " (select email_key from crm.person where person_id in (select person_id from got))"
+        " select other.person_id from crm.person as one join crm.person as other"
+        " on other.email_key = one.email_key and other.person_id <> one.person_id"
+        " where one.person_id in (select person_id from got) and other.person_id is not null"
     ),
     ("address", True): (
         "with got as materialized (select person_id, record_id from smp.contact_moment"

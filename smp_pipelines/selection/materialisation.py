@@ -9,6 +9,8 @@ import duckdb
 
 from smp_pipelines.stores.lake import identifier, rows, scalar
 
+_CHOSEN = "temp.chosen"
+
 Table = tuple[tuple[str, ...], list[tuple[object, ...]]]
 """Column names and rows."""
 
@@ -27,18 +29,23 @@ class Written:
 def write(connection: duckdb.DuckDBPyConnection, name: str, query: str, keys: Sequence[str]) -> Written:
     """Write the rows of a selection's query to `smp.selections.<name>`, all or nothing, as a new snapshot."""
     target = f"smp.selections.{identifier(name)}"
-    connection.execute(f"create or replace table {target} as {query}")
+    # Once into memory, and from there to the lake: DuckDB runs the query on all cores when it does not write Parquet
+    # at the same time, and what is counted below need not be read back.
+    connection.execute(f"create or replace temp table {_CHOSEN} as {query}")
+    connection.execute(f"create or replace table {target} as from {_CHOSEN}")
     snapshot = int(scalar(connection, "select id from ducklake_last_committed_snapshot('smp') as s (id)"))
     key = ", ".join(identifier(column) for column in keys)
-    count, distinct = rows(connection, f"select count(*), count(distinct ({key})) from {target}")[0]
-    has_address = f"select count(*) from {target} join crm.person using (person_id) where email_key is not null"
-    return Written(
+    count, distinct = rows(connection, f"select count(*), count(distinct ({key})) from {_CHOSEN}")[0]
+    has_address = f"select count(*) from {_CHOSEN} join crm.person using (person_id) where email_key is not null"
+    written = Written(
         snapshot_id=snapshot,
         row_count=count,
         repeated_keys=count - distinct,
         with_address=int(scalar(connection, has_address)),
-        preview=head(connection, f"select * from {target}", 10),
+        preview=head(connection, f"select * from {_CHOSEN}", 10),
     )
+    connection.execute(f"drop table {_CHOSEN}")
+    return written
 
 
 def count(connection: duckdb.DuckDBPyConnection, query: str) -> int:

@@ -12,16 +12,23 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, LiteralString
 from uuid import UUID, uuid4
+from zoneinfo import ZoneInfo
 
 from psycopg import sql
 
+from smp_pipelines.campaign.calendar import is_quiet
 from smp_pipelines.campaign.models import Record
 from smp_pipelines.problems import SmpError
 from smp_pipelines.stores.postgres import Connection, engine_sql
 
 Purpose = Literal["live", "internal", "test"]
-LEASE = timedelta(seconds=60)
-"""How long a worker may keep a claim; it hands nothing over after that."""
+LEASE = timedelta(seconds=30)
+"""How long a worker may keep a claim; long before that it begins with no other mail."""
+
+# What Postgres's own patterns can say of an address; planning's pattern says more. No spaces, no control
+# characters, nothing that has a meaning in an envelope or a header.
+_LETTER = r"[^[:space:][:cntrl:]@<>(),;:\"\\\[\]]"
+_ADDRESS = rf"^{_LETTER}+@{_LETTER}+\.{_LETTER}+$"
 
 
 @dataclass(frozen=True)
@@ -40,8 +47,9 @@ class Send:
 
 @dataclass(frozen=True)
 class ClaimRules:
-    """What the claim checks for a step, besides the person's own record."""
+    """What the claim checks for a step, besides the person's own record; `zone` tells when it is night."""
 
+    zone: ZoneInfo
     channel: str
     topic: str
     opt_in: bool
@@ -52,13 +60,14 @@ class ClaimRules:
 
 @dataclass(frozen=True)
 class Claimed:
-    """A message in the hands of this worker."""
+    """A message in the hands of this worker, with the address that the claim judged."""
 
     recipient_key: UUID
     seq: int
     person_id: int
     record_id: int | None
     attempts: int
+    address: str
 
 
 @dataclass(frozen=True)
@@ -92,8 +101,6 @@ class Totals:
     unknown: int = 0
     skipped: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
-    next_retry: datetime | None = None
-    last_lease: datetime | None = None
 
     @property
     def open(self) -> int:
@@ -104,6 +111,14 @@ class Totals:
     def all(self) -> int:
         """All rows of the send."""
         return self.open + self.accepted + self.rejected + self.unknown + self.skipped
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What is left of a send: rows that are not final, and the moment from which one of them can be taken up."""
+
+    rows: int
+    next_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -133,7 +148,13 @@ _SEND = "select send_id, send_key, step, purpose, moment, state, planned, select
 
 
 def open_send(
-    connection: Connection, send_key: str, step: str, moment: datetime, now: datetime, run_id: str | None, purpose: Purpose = "live"
+    connection: Connection,
+    send_key: str,
+    step: str,
+    moment: datetime,
+    now: datetime,
+    run_id: str | None,
+    purpose: Purpose = "live",
 ) -> Send:
     """The send with this key; it is made when it is not there yet. Safe to call twice at once."""
     with connection.transaction():
@@ -154,9 +175,12 @@ def read_send(connection: Connection, key: str | int) -> Send:
     return Send(*found)
 
 
-def unfinished_sends(connection: Connection) -> list[Send]:
-    """Sends that still have rows to deliver or to settle, oldest first."""
-    found = connection.execute(_SEND + " where state <> 'finished' order by send_id")
+def unfinished_sends(connection: Connection, now: datetime) -> list[Send]:
+    """Sends that are not finished and with which there is something to do at this moment, oldest first.
+
+    A send of which every row is in the hands of a worker, or put off until later, is not among them.
+    """
+    found = connection.execute(engine_sql("ledger/unfinished.sql"), {"now": now})
     return [Send(*row) for row in found]
 
 
@@ -167,8 +191,10 @@ def step_sends(connection: Connection, step: str, limit: int = 10) -> list[Send]
 
 
 def claim(connection: Connection, send: Send, rules: ClaimRules, now: datetime, batch: int) -> Claim:
-    """Claim up to `batch` rows of a send; the rules are read in the claiming statement."""
+    """Claim up to `batch` rows of a send; the rules are read in the claiming statement. None at night (F22)."""
     token = uuid4()
+    if send.purpose == "live" and is_quiet(now.astimezone(rules.zone).time()):
+        return Claim(token, [], Counter())
     query = sql.SQL(engine_sql("ledger/claim.sql")).format(**_record_parts(rules))
     parameters = {
         "send_id": send.send_id,
@@ -178,6 +204,7 @@ def claim(connection: Connection, send: Send, rules: ClaimRules, now: datetime, 
         "batch": batch,
         "token": token,
         "lease": LEASE,
+        "address": _ADDRESS,
         "channel": rules.channel,
         "topic": rules.topic,
         "opt_in": rules.opt_in,
@@ -185,19 +212,23 @@ def claim(connection: Connection, send: Send, rules: ClaimRules, now: datetime, 
     }
     with connection.transaction():
         found = connection.execute(query, parameters).fetchall()
-    messages = [Claimed(*row[:5]) for row in found if row[5] == "claimed"]
-    skipped = Counter(row[6] for row in found if row[5] == "skipped")
+    messages = [Claimed(*row[:6]) for row in found if row[6] == "claimed"]
+    skipped = Counter(row[7] for row in found if row[6] == "skipped")
     return Claim(token, sorted(messages, key=lambda message: message.seq), skipped)
 
 
 def _record_parts(rules: ClaimRules) -> dict[str, sql.Composable]:
-    if rules.record is None or rules.block is None:
+    if rules.record is None:
         return {"record_rule": sql.SQL(""), "record_join": sql.SQL("")}
+    key = sql.Identifier(rules.record.key)
+    gone = sql.SQL("when r.{} is null then 'record_gone'").format(key)
+    blocked = (
+        sql.SQL(" when r.{} then 'record_blocked'").format(sql.Identifier(rules.block)) if rules.block else sql.SQL("")
+    )
+    table = sql.Identifier(*rules.record.table.split("."))
     return {
-        "record_rule": sql.SQL("when r.{} then 'record_blocked'").format(sql.Identifier(rules.block)),
-        "record_join": sql.SQL("left join {} as r on r.{} = c.record_id").format(
-            sql.Identifier(*rules.record.table.split(".")), sql.Identifier(rules.record.key)
-        ),
+        "record_rule": gone + blocked,
+        "record_join": sql.SQL("left join {} as r on r.{} = c.record_id").format(table, key),
     }
 
 
@@ -212,26 +243,32 @@ def settle(connection: Connection, send: Send, token: UUID, outcomes: Sequence[O
         "keys": [outcome.recipient_key for outcome in outcomes],
         "states": [outcome.state for outcome in outcomes],
         "reasons": [outcome.reason for outcome in outcomes],
-        "responses": [outcome.response for outcome in outcomes],
+        "responses": [_storable(outcome.response) for outcome in outcomes],
         "retry_ats": [outcome.retry_at for outcome in outcomes],
     }
     with connection.transaction():
-        settled = connection.execute(engine_sql("ledger/settle.sql"), parameters).rowcount
-        # an answer that came after the end changes a finished send: the mirror must read it again
-        connection.execute(
-            "update smp.send set changed_tx = pg_current_xact_id() where send_id = %s and state = 'finished'",
-            (send.send_id,),
-        )
-        return settled
+        return _written(connection, send, connection.execute(engine_sql("ledger/settle.sql"), parameters).fetchall())
+
+
+def _storable(text: str | None) -> str | None:
+    # a mail server may answer with any bytes; what Postgres cannot hold must not cost the outcome
+    return None if text is None else text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
 
 
 def release(connection: Connection, send: Send, token: UUID, keys: Sequence[UUID]) -> int:
-    """Give back claimed messages that were certainly not handed over; says how many."""
+    """Give back claimed messages that were certainly not handed over; says how many. Only the token's holder may."""
     if not keys:
         return 0
     parameters = {"send_id": send.send_id, "token": token, "keys": list(keys)}
     with connection.transaction():
-        return connection.execute(engine_sql("ledger/release.sql"), parameters).rowcount
+        return _written(connection, send, connection.execute(engine_sql("ledger/release.sql"), parameters).fetchall())
+
+
+def _written(connection: Connection, send: Send, rows: Sequence[tuple[bool]]) -> int:
+    """How many rows were written; each says whether that was after its lease, which concerns the send as well."""
+    if any(late for (late,) in rows):
+        connection.execute(engine_sql("ledger/late.sql"), {"send_id": send.send_id})
+    return len(rows)
 
 
 def expire(connection: Connection, send: Send, now: datetime) -> int:
@@ -243,15 +280,24 @@ def expire(connection: Connection, send: Send, now: datetime) -> int:
 def finish(connection: Connection, send: Send, now: datetime) -> bool:
     """Mark a send finished when no row is left in a non-final state (checked); says whether it is."""
     with connection.transaction():
-        connection.execute("select 1 from smp.send where send_id = %s for update", (send.send_id,))
+        found = connection.execute(
+            "select state from smp.send where send_id = %s for update", (send.send_id,)
+        ).fetchone()
+        if found == ("finished",):
+            return True
         updated = connection.execute(
-            "update smp.send set state = 'finished', finished_at = coalesce(finished_at, %s),"
-            " changed_tx = pg_current_xact_id()"
-            " where send_id = %s and state in ('open', 'finished') and not exists"
+            "update smp.send set state = 'finished', finished_at = %s, changed_tx = pg_current_xact_id()"
+            " where send_id = %s and state = 'open' and not exists"
             " (select 1 from smp.message where send_id = %s and state in ('planned', 'claimed'))",
             (now, send.send_id, send.send_id),
         )
         return updated.rowcount == 1
+
+
+def waiting(connection: Connection, send: Send, now: datetime) -> Waiting:
+    """What is left of a send (reads the open rows only)."""
+    found = connection.execute(engine_sql("ledger/waiting.sql"), {"send_id": send.send_id, "now": now}).fetchone()
+    return Waiting(*(found or (0, None)))
 
 
 def totals(connection: Connection, send: Send) -> Totals:
@@ -259,19 +305,11 @@ def totals(connection: Connection, send: Send) -> Totals:
     found = connection.execute(engine_sql("ledger/totals.sql"), {"send_id": send.send_id}).fetchall()
     states: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
-    for state, reason, count, _retry, _lease in found:
+    for state, reason, count in found:
         states[state] += count
         if reason and state in ("skipped", "rejected", "unknown"):
             reasons[reason] += count
-    retries = [row[3] for row in found if row[3] is not None and row[0] == "planned"]
-    leases = [row[4] for row in found if row[4] is not None and row[0] == "claimed"]
-    waits_for_retry = bool(retries) and not any(row[0] == "planned" and row[3] is None for row in found)
-    return Totals(
-        **states,
-        reasons=dict(reasons.most_common()),
-        next_retry=min(retries) if waits_for_retry else None,
-        last_lease=max(leases, default=None),
-    )
+    return Totals(**states, reasons=dict(reasons.most_common()))
 
 
 def verify(connection: Connection, send_id: int | None = None) -> list[Verdict]:

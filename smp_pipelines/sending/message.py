@@ -15,8 +15,10 @@ from email.utils import format_datetime, formataddr, parseaddr
 
 from smp_pipelines.campaign.content import Rendered
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]+")
-_PLAIN = re.compile(r"[ -~]{1,60}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+# Short, ASCII, and nothing that a reader would take for an encoded word.
+_PLAIN = re.compile(r"(?!.*=\?)[ -~]{1,60}")
+_LINE = 76
 
 
 class MessageBuilder:
@@ -31,12 +33,12 @@ class MessageBuilder:
         if reply_to:
             headers.append(f"Reply-To: {_address(*parseaddr(reply_to))}")
         headers += [
-            f"List-Unsubscribe: <mailto:{parseaddr(reply_to or sender)[1]}?subject=afmelden>",
+            f"List-Unsubscribe:\r\n <mailto:{parseaddr(reply_to or sender)[1]}?subject=afmelden>",
             f"X-SMP-Step: {step}",
             "Auto-Submitted: auto-generated",
             "MIME-Version: 1.0",
         ]
-        self._fixed = "\r\n".join(headers).encode("ascii")
+        self._fixed = "\r\n".join(headers).encode("utf-8")
         boundary = hashlib.blake2b(send_key.encode(), digest_size=12).hexdigest()
         # an equals sign with what follows it can stand in no quoted-printable body
         self._boundary = f"=_smp_{boundary}".encode()
@@ -47,7 +49,10 @@ class MessageBuilder:
         return f"<{digest}@{self._domain}>"
 
     def build(self, rendered: Rendered, *, name: str, address: str, recipient_key: object, date: datetime) -> bytes:
-        """One mail, with CRLF line ends and no line over 78 bytes but for unfoldable headers."""
+        """One mail, with CRLF line ends and no line over 78 bytes but for an address that is longer itself.
+
+        An address with letters outside ASCII stands in its header as it is (SMTPUTF8).
+        """
         variable = "\r\n".join(
             (
                 f"To: {_address(name, address)}",
@@ -72,15 +77,29 @@ class MessageBuilder:
 
 
 def _quoted_printable(text: str) -> bytes:
-    plain = text.replace("\r\n", "\n").replace("\r", "\n").encode("utf-8")
+    plain = text.replace("\r\n", "\n").replace("\r", "\n").encode("utf-8", "replace")
     return binascii.b2a_qp(plain, istext=True).replace(b"\n", b"\r\n")
 
 
 def _unstructured(text: str) -> str:
-    line = _CONTROL.sub(" ", text).strip()
-    return line if _PLAIN.fullmatch(line) else Header(line, "utf-8", maxlinelen=76).encode(linesep="\r\n")
+    line = _clean(text)
+    return line if _PLAIN.fullmatch(line) or not line else _encoded(line, "Subject")
 
 
 def _address(name: str, address: str) -> str:
-    # formataddr encodes a name, but lets control characters pass: none may reach a header
-    return formataddr((_CONTROL.sub(" ", name).strip(), _CONTROL.sub("", address)))
+    line, mailbox = _clean(name), _CONTROL.sub("", address)
+    if not line:
+        return mailbox
+    plain = _PLAIN.fullmatch(line)
+    phrase = formataddr((line, "a")).removesuffix(" <a>") if plain else _encoded(line, "Reply-To")
+    fits = len(phrase.rpartition("\n")[2]) + len(mailbox) < _LINE - len("Reply-To:  <>")
+    return f"{phrase} <{mailbox}>" if fits else f"{phrase}\r\n <{mailbox}>"
+
+
+def _clean(text: str) -> str:
+    # no control character reaches a header: a line break would begin another one
+    return _CONTROL.sub(" ", text).strip()
+
+
+def _encoded(line: str, header: str) -> str:
+    return Header(line, "utf-8", maxlinelen=_LINE, header_name=header).encode(linesep="\r\n")

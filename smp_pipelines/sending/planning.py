@@ -7,6 +7,7 @@ skipped gets a row as well, with the reason.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,10 +19,11 @@ from smp_pipelines.campaign.project import LoadedProject, StepRef
 from smp_pipelines.sending.ledger import ClaimRules, Send, read_send
 from smp_pipelines.stores.lake import identifier, literal
 from smp_pipelines.stores.postgres import Connection, engine_sql
+from smp_pipelines.stores.snapshot import Snapshot
 
-# One address: no spaces, no quotes, no doubled or outer dots; a domain of at least two labels.
+# One address: no spaces, no control characters, no quotes, no doubled or outer dots; a domain of at least two labels.
 _ADDRESS = (
-    r"[^\s@<>(),;:\"\\\[\].]+(\.[^\s@<>(),;:\"\\\[\].]+)*"
+    r"[^\s\p{C}\p{Z}@<>(),;:\"\\\[\].]+(\.[^\s\p{C}\p{Z}@<>(),;:\"\\\[\].]+)*"
     r"@([\p{L}\p{N}]([\p{L}\p{N}-]*[\p{L}\p{N}])?\.)+\p{L}([\p{L}\p{N}-]*[\p{L}\p{N}])"
 )
 _BLOCK = 1 << 20
@@ -31,8 +33,8 @@ _BLOCK = 1 << 20
 class SelectionRun:
     """One materialisation of a selection: its rows are in the lake, at this snapshot.
 
-    seen_tx is the oldest transaction that was still running when the contact moments were read:
-    what a send of the same step planned since then, this selection has not seen.
+    `seen` is the ledger as the contact moments knew it when the selection read them: what a send of
+    the same step planned since then, this selection has not seen.
     """
 
     selection_run_id: int
@@ -40,7 +42,7 @@ class SelectionRun:
     moment: datetime
     snapshot_id: int
     row_count: int
-    seen_tx: str
+    seen: str
 
 
 class StaleSelectionError(Exception):
@@ -50,6 +52,7 @@ class StaleSelectionError(Exception):
 def claim_rules(project: LoadedProject, step: Step) -> ClaimRules:
     """What planning and the claim check for a step."""
     return ClaimRules(
+        zone=project.settings.zone,
         channel=step.channel,
         topic=step.topic,
         opt_in=project.settings.topics[step.topic] == "opt_in",
@@ -60,29 +63,57 @@ def claim_rules(project: LoadedProject, step: Step) -> ClaimRules:
 
 
 def record_selection_run(
-    connection: Connection, selection: str, moment: datetime, snapshot_id: int, rows: tuple[int, int], seen_tx: str, run_id: str | None
+    connection: Connection,
+    selection: str,
+    moment: datetime,
+    snapshot_id: int,
+    rows: tuple[int, int],
+    seen: Snapshot,
+    run_id: str | None,
 ) -> SelectionRun:
-    """Remember a materialisation; `rows` is (rows, distinct addresses)."""
+    """Remember a materialisation; `rows` is (rows, rows with an address), `seen` what it knew of the ledger."""
     with connection.transaction():
         found = connection.execute(
             "insert into smp.selection_run"
-            " (selection, moment, snapshot_id, row_count, address_count, seen_tx, run_id)"
-            " values (%s, %s, %s, %s, %s, %s::xid8, %s) returning selection_run_id",
-            (selection, moment, snapshot_id, *rows, seen_tx, run_id),
+            " (selection, moment, snapshot_id, row_count, address_count, seen, run_id)"
+            " values (%s, %s, %s, %s, %s, %s::pg_snapshot, %s) returning selection_run_id",
+            (selection, moment, snapshot_id, *rows, str(seen), run_id),
         ).fetchone()
     if found is None:
         raise RuntimeError("the insert returned no row")
-    return SelectionRun(found[0], selection, moment, snapshot_id, rows[0], seen_tx)
+    return SelectionRun(found[0], selection, moment, snapshot_id, rows[0], str(seen))
+
+
+def read_previous_count(connection: Connection, selection: str) -> int | None:
+    """How many rows a selection had the last time it was materialised; None before the first time."""
+    found = connection.execute(
+        "select row_count from smp.selection_run where selection = %s order by selection_run_id desc limit 1",
+        (selection,),
+    ).fetchone()
+    return None if found is None else int(found[0])
 
 
 def read_selection_run(connection: Connection, selection: str, run_id: str) -> SelectionRun | None:
     """The latest materialisation of a selection by a Dagster run, if it made one."""
     found = connection.execute(
-        "select selection_run_id, selection, moment, snapshot_id, row_count, seen_tx::text from smp.selection_run"
+        "select selection_run_id, selection, moment, snapshot_id, row_count, seen::text from smp.selection_run"
         " where selection = %s and run_id = %s order by selection_run_id desc limit 1",
         (selection, run_id),
     ).fetchone()
     return None if found is None else SelectionRun(*found)
+
+
+def read_seen_by(connection: Connection, selections: Sequence[str]) -> list[Snapshot]:
+    """What the latest materialisations of these selections knew of the ledger.
+
+    A selection that reads others knows no more than they do.
+    """
+    found = connection.execute(
+        "select distinct on (selection) seen::text from smp.selection_run where selection = any (%s)"
+        " order by selection, selection_run_id desc",
+        (list(selections),),
+    )
+    return [Snapshot.parse(text) for (text,) in found]
 
 
 def plan(
@@ -105,8 +136,8 @@ def plan(
             return read_send(connection, send.send_id)
         newer = connection.execute(
             "select 1 from smp.send where step = %s and purpose = 'live' and send_id <> %s"
-            " and state <> 'planning' and changed_tx >= %s::xid8 limit 1",
-            (send.step, send.send_id, selection.seen_tx),
+            " and state <> 'planning' and not pg_visible_in_snapshot(changed_tx, %s::pg_snapshot) limit 1",
+            (send.step, send.send_id, selection.seen),
         ).fetchone()
         if newer is not None:
             raise StaleSelectionError(selection.selection)
@@ -139,15 +170,16 @@ def planning_query(rules: ClaimRules, selection: SelectionRun) -> str:
     """The DuckDB query that judges every selected row; its values are parameters."""
     record = rules.record
     schema, _, table = record.table.partition(".") if record else ("", "", "")
-    blocks = record is not None and rules.block is not None
+    gone = f"when r.{identifier(record.key)} is null then 'record_gone'" if record else ""
+    blocked = f" when r.{identifier(rules.block)} then 'record_blocked'" if record and rules.block else ""
     return engine_sql("planning/plan.sql").format(
         selection=identifier(selection.selection),
         snapshot=int(selection.snapshot_id),
         record_id=identifier(record.key) if record else "null::bigint",
-        record_rule=f"when r.{identifier(rules.block)} then 'record_blocked'" if blocks and rules.block else "",
+        record_rule=gone + blocked,
         record_join=(
             f"left join {identifier(schema)}.{identifier(table)} as r on r.{identifier(record.key)} = s.record_id"
-            if record and blocks
+            if record
             else ""
         ),
     )

@@ -11,6 +11,7 @@ REASONS: dict[str, str] = {
     "suppressed": "has an address on the suppression list",
     "opted_out": "said no to this topic",
     "no_consent": "never said yes to this topic",
+    "record_gone": "the linked record is no longer in the CRM",
     "record_blocked": "the linked record is blocked",
     "duplicate_address": "shares the address with somebody who gets this mail",
     "lease_expired": "the worker stopped while it had this mail in hand: nobody knows whether it left",

@@ -58,16 +58,16 @@ def change_status(
     if not by.strip():
         raise SmpError("a status change needs the name of who makes it")
     with connection.transaction():
-        # the row is made first, so that two changes at once queue up behind it
-        connection.execute(
-            "insert into smp.step_status (step, status, since) values (%s, 'concept', %s) on conflict do nothing",
-            (step, now),
-        )
-        found = connection.execute("select status::text from smp.step_status where step = %s for update", (step,))
-        (before,) = found.fetchone() or ("concept",)
+        # two changes at once queue up here: each is recorded with what it really came from
+        connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"status {step}",))
+        before = read_status(connection, step).status
         if before == status:
             return None
-        connection.execute("update smp.step_status set status = %s, since = %s where step = %s", (status, now, step))
+        connection.execute(
+            "insert into smp.step_status (step, status, since) values (%s, %s, %s)"
+            " on conflict (step) do update set status = excluded.status, since = excluded.since",
+            (step, status, now),
+        )
         connection.execute(
             "insert into smp.step_status_change (step, from_status, to_status, changed_at, changed_by, reason)"
             " values (%s, %s, %s, %s, %s, %s)",

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from smp_pipelines.stores.postgres import connect
+from smp_pipelines.stores.postgres import connect, told
 
 
 @contextmanager
 def locked(url: str, name: str) -> Iterator[None]:
     """Hold the deployment-wide lock of this name for the length of the block; waits for it."""
-    with connect(url) as connection:
+    with told(), connect(url) as connection:
         connection.autocommit = True
         connection.execute("select pg_advisory_lock(hashtextextended(%s, 1))", (name,))
         yield

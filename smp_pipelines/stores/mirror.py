@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import duckdb
 
 from smp_pipelines.crm.catalog import Table
-from smp_pipelines.problems import SmpError
 from smp_pipelines.stores.lake import identifier, literal, rows, scalar
+from smp_pipelines.stores.snapshot import Snapshot, current
 
 _STATE = "crm.mirror_state"
 
@@ -25,6 +26,15 @@ class Mirrored:
     full: bool
 
 
+@dataclass(frozen=True)
+class _News:
+    """Whether a table has rows that were written or deleted since the last time, and whether it was emptied."""
+
+    changed: bool
+    deleted: bool
+    emptied: bool
+
+
 def mirror(connection: duckdb.DuckDBPyConnection, tables: Sequence[Table]) -> list[Mirrored]:
     """Bring the lake's copy of the tables up to date (one transaction a table).
 
@@ -35,48 +45,55 @@ def mirror(connection: duckdb.DuckDBPyConnection, tables: Sequence[Table]) -> li
         return []
     connection.execute(f"create table if not exists {_STATE} (table_name varchar, watermark varchar, columns varchar)")
     state = {name: (mark, columns) for name, mark, columns in rows(connection, f"from {_STATE}")}
+    watermark = current(connection).xmin
+    marks = {
+        table.name: Snapshot.parse(state[table.name][0]).xmin
+        for table in tables
+        if table.name in state and state[table.name][1] == _signature(table)
+    }
+    # A mark from the future was made on another server, of which this one is a restored copy: it says nothing here.
+    marks = {name: mark for name, mark in marks.items() if mark <= watermark}
     # One look at Postgres says which tables have anything new; most of the time none has.
-    watermark = str(scalar(connection, "from postgres_query('pg', 'select pg_snapshot_xmin(pg_current_snapshot())::text')"))
-    news = _news(connection, [table for table in tables if table.name in state], state)
-    done = []
-    for table in tables:
-        mark, columns = state.get(table.name, (None, None))
-        if mark is None or columns != _signature(table):
-            done.append(_copy(connection, table, watermark))
-            continue
-        changed, deleted, emptied = news[table.name]
-        if emptied:
-            done.append(_copy(connection, table, watermark))
-        elif changed or deleted:
-            done.append(_follow(connection, table, mark, watermark))
-        else:
-            done.append(Mirrored(table.name, _count(connection, table), 0, 0, full=False))
+    news = _news(connection, marks)
+    return [
+        _mirror_table(connection, table, marks.get(table.name), news.get(table.name), watermark) for table in tables
+    ]
+
+
+def _mirror_table(
+    connection: duckdb.DuckDBPyConnection, table: Table, mark: int | None, news: _News | None, watermark: int
+) -> Mirrored:
+    if mark is None or news is None or news.emptied:
+        done = _copy(connection, table, watermark)
+    elif news.changed or news.deleted:
+        done = _follow(connection, table, mark, watermark)
+    else:
+        return Mirrored(table.name, _count(connection, table), 0, 0, full=False)
+    if news is None or news.deleted:
+        _forget_deletions(connection, table, watermark)
     return done
 
 
-def _news(
-    connection: duckdb.DuckDBPyConnection, tables: Sequence[Table], state: dict[str, tuple[str, str]]
-) -> dict[str, tuple[bool, bool, bool]]:
-    if not tables:
+def _news(connection: duckdb.DuckDBPyConnection, marks: Mapping[str, int]) -> dict[str, _News]:
+    if not marks:
         return {}
     questions = " union all ".join(
-        f"select {literal(table.name)} as name,"
-        f" exists (select from {_source(table)} where changed_tx >= {mark}) as changed,"
-        f" coalesce(bool_or(d.table_name is not null), false) as deleted,"
-        f" coalesce(bool_or(d.table_name is not null and d.key is null), false) as emptied"
+        f"select {literal(name)} as name,"
+        f" exists (select from {_source(name)} where changed_tx >= {_xid(mark)}) as changed,"
+        f" count(d.table_name) > 0 as deleted,"
+        f" count(d.table_name) > count(d.key) as emptied"
         f" from (select 1) as one left join smp.crm_deletion d"
-        f" on d.table_name = {literal(table.name)} and d.changed_tx >= {mark}"
-        for table in tables
-        for mark in [_mark(state[table.name][0])]
+        f" on d.table_name = {literal(name)} and d.changed_tx >= {_xid(mark)}"
+        for name, mark in marks.items()
     )
     found = rows(connection, f"from postgres_query('pg', {literal(questions)})")
-    return {name: (changed, deleted, emptied) for name, changed, deleted, emptied in found}
+    return {name: _News(changed, deleted, emptied) for name, changed, deleted, emptied in found}
 
 
-def _copy(connection: duckdb.DuckDBPyConnection, table: Table, watermark: str) -> Mirrored:
-    columns = ", ".join(identifier(name) for name in table.columns)
+def _copy(connection: duckdb.DuckDBPyConnection, table: Table, watermark: int) -> Mirrored:
+    columns = _names(table.columns)
+    query = f"select {columns} from {_source(table.name)}"
     with _transaction(connection):
-        query = f"select {columns} from {_source(table)}"
         connection.execute(
             f"create or replace table {_target(table)} as select {columns} from postgres_query('pg', {literal(query)})"
         )
@@ -85,47 +102,53 @@ def _copy(connection: duckdb.DuckDBPyConnection, table: Table, watermark: str) -
     return Mirrored(table.name, count, count, 0, full=True)
 
 
-def _follow(connection: duckdb.DuckDBPyConnection, table: Table, mark: str, watermark: str) -> Mirrored:
-    columns = ", ".join(identifier(name) for name in table.columns)
-    key = ", ".join(identifier(name) for name in table.key)
-    changed = f"select {columns} from {_source(table)} where changed_tx >= {_mark(mark)}"
-    gone_key = ", ".join(
-        f"(key ->> {literal(name)})::{table.columns[name].type} as {identifier(name)}" for name in table.key
-    )
+def _follow(connection: duckdb.DuckDBPyConnection, table: Table, mark: int, watermark: int) -> Mirrored:
+    columns, key = _names(table.columns), _names(table.key)
+    changed = f"select {columns} from {_source(table.name)} where changed_tx >= {_xid(mark)}"
+    # The keys of deleted rows, with the table's own types. Deleted first, changed second: a row that is deleted and
+    # written again in between is among the changed ones.
+    gone_key = ", ".join(f"gone.{identifier(name)}" for name in table.key)
     gone = (
-        f"select distinct {gone_key} from smp.crm_deletion"
-        f" where table_name = {literal(table.name)} and changed_tx >= {_mark(mark)} and key is not null"
+        f"select distinct {gone_key} from smp.crm_deletion as d,"
+        f" jsonb_populate_record(null::{_source(table.name)}, d.key) as gone"
+        f" where d.table_name = {literal(table.name)} and d.changed_tx >= {_xid(mark)} and d.key is not null"
     )
-    # A row that was deleted and written again is among the changed ones.
-    connection.execute(f"create or replace temp table changed as from postgres_query('pg', {literal(changed)})")
     connection.execute(f"create or replace temp table gone as from postgres_query('pg', {literal(gone)})")
+    connection.execute(f"create or replace temp table changed as from postgres_query('pg', {literal(changed)})")
     with _transaction(connection):
-        connection.execute(
-            f"delete from {_target(table)} where ({key}) in (select ({key}) from changed union all select ({key}) from gone)"
-        )
+        old = f"select ({key}) from changed union all select ({key}) from gone"
+        connection.execute(f"delete from {_target(table)} where ({key}) in ({old})")
         connection.execute(f"insert into {_target(table)} ({columns}) select {columns} from changed")
         _remember(connection, table, watermark)
-    written, deleted = scalar(connection, "select count(*) from changed"), scalar(connection, "select count(*) from gone")
+    written = int(scalar(connection, "select count(*) from changed"))
+    deleted = int(scalar(connection, f"select count(*) from gone where ({key}) not in (select ({key}) from changed)"))
     connection.execute("drop table changed; drop table gone")
     return Mirrored(table.name, _count(connection, table), written, deleted, full=False)
 
 
-def _remember(connection: duckdb.DuckDBPyConnection, table: Table, watermark: str) -> None:
+def _forget_deletions(connection: duckdb.DuckDBPyConnection, table: Table, watermark: int) -> None:
+    """Remove the notes of deletions that the lake has followed: they would only grow, and hold keys of gone people."""
+    statement = (
+        f"delete from smp.crm_deletion where table_name = {literal(table.name)} and changed_tx < {_xid(watermark)}"
+    )
+    connection.execute(f"call postgres_execute('pg', {literal(statement)})")
+
+
+def _remember(connection: duckdb.DuckDBPyConnection, table: Table, watermark: int) -> None:
     connection.execute(f"delete from {_STATE} where table_name = ?", [table.name])
-    connection.execute(f"insert into {_STATE} values (?, ?, ?)", [table.name, watermark, _signature(table)])
+    connection.execute(f"insert into {_STATE} values (?, ?, ?)", [table.name, str(watermark), _signature(table)])
 
 
-class _transaction:  # noqa: N801  (reads as a statement)
+@contextmanager
+def _transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """A DuckDB transaction as a block: committed at its end, rolled back on an error."""
-
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        self._connection = connection
-
-    def __enter__(self) -> None:
-        self._connection.execute("begin")
-
-    def __exit__(self, kind: object, *_rest: object) -> None:
-        self._connection.execute("commit" if kind is None else "rollback")
+    connection.execute("begin")
+    try:
+        yield
+    except BaseException:
+        connection.execute("rollback")
+        raise
+    connection.execute("commit")
 
 
 def _signature(table: Table) -> str:
@@ -136,15 +159,17 @@ def _count(connection: duckdb.DuckDBPyConnection, table: Table) -> int:
     return int(scalar(connection, f"select count(*) from {_target(table)}"))
 
 
+def _names(columns: Sequence[str] | Mapping[str, object]) -> str:
+    return ", ".join(identifier(name) for name in columns)
+
+
 def _target(table: Table) -> str:
     return f"crm.{identifier(table.short_name)}"
 
 
-def _source(table: Table) -> str:
-    return f"crm.{identifier(table.short_name)}"
+def _source(name: str) -> str:
+    return f"crm.{identifier(name.partition('.')[2])}"
 
 
-def _mark(watermark: str) -> str:
-    if not watermark.isdigit():
-        raise SmpError(f"the mirror's watermark is damaged: {watermark}")
-    return f"'{watermark}'::xid8"
+def _xid(transaction: int) -> str:
+    return f"'{int(transaction)}'::xid8"

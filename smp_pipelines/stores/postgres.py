@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, LiteralString, cast
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote
 
 import psycopg
 from psycopg import sql
@@ -21,6 +22,12 @@ from smp_pipelines.stores.settings import Settings
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 _MIGRATION_LOCK = 0x534D50  # "SMP": one process migrates, the others wait for it
+_OLDEST_VERSION = 14
+_URL = re.compile(r"postgres(?:ql)?://(?P<where>[^/?#]*)(?:/[^?#]*)?(?P<options>\?[^#]*)?")
+
+
+class PostgresGoneError(SmpError):
+    """The server went away, or refused, in the middle of the work."""
 
 
 def engine_sql(name: str) -> LiteralString:
@@ -30,16 +37,47 @@ def engine_sql(name: str) -> LiteralString:
 
 def connect(url: str) -> Connection:
     """Open a connection (UTC, a name that pg_stat_activity shows). Raises SmpError when the server does not answer."""
+    options = f"{_parts(url).get('options', '')} -c timezone=UTC".strip()
     try:
-        return psycopg.connect(url, options="-c timezone=UTC", application_name="smp", connect_timeout=10)
+        return psycopg.connect(url, options=options, application_name="smp", connect_timeout=10)
     except psycopg.OperationalError as error:
-        raise SmpError(f"no connection to Postgres at {shown(url)}: {str(error).strip().splitlines()[-1]}") from error
+        raise PostgresGoneError(f"no connection to Postgres at {shown(url)}: {_first_line(error)}") from error
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Turn the loss of the server into an SmpError, for whoever has to read it."""
+    try:
+        yield
+    except psycopg.OperationalError as error:
+        raise PostgresGoneError(f"Postgres went away, or refused: {_first_line(error)}") from error
 
 
 def shown(url: str) -> str:
     """The URL without its password, for messages."""
-    parts = conninfo_to_dict(url)
+    parts = _parts(url)
     return f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{parts.get('dbname', '')}"
+
+
+def without_secrets(text: str, url: str) -> str:
+    """A message without the password of this URL, however it is written in there."""
+    password = str(_parts(url).get("password") or "")
+    for secret in {password, quote(password, safe="")} - {""}:
+        text = text.replace(secret, "…")
+    return text
+
+
+def _parts(url: str) -> dict[str, Any]:
+    try:
+        return dict(conninfo_to_dict(url))
+    except psycopg.ProgrammingError:
+        raise SmpError(
+            "SMP_POSTGRES_URL is no URL of a Postgres database; it must look like postgresql://user:password@host:5432/name"
+        ) from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def conninfo(url: str) -> str:
@@ -75,15 +113,17 @@ def dagster_url(settings: Settings, url: str) -> str:
         if not connection.execute("select 1 from pg_database where datname = %s", (name,)).fetchone():
             try:
                 connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
-            except psycopg.errors.DuplicateDatabase:
-                pass
+            except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
+                pass  # another process made it at the same moment
             except psycopg.errors.InsufficientPrivilege as error:
                 raise SmpError(
                     f"Dagster needs a database of its own, and this role may not create {name}: "
                     "create it, or name one with SMP_DAGSTER_POSTGRES_URL"
                 ) from error
-    parts = urlsplit(url)
-    return _with_driver(urlunsplit(parts._replace(path=f"/{name}")))
+    found = _URL.fullmatch(url)
+    if found is None:
+        raise SmpError("SMP_POSTGRES_URL must be a URL, like postgresql://user:password@host:5432/name")
+    return _with_driver(f"postgresql://{found['where']}/{quote(name, safe='')}{found['options'] or ''}")
 
 
 def _with_driver(url: str) -> str:
@@ -95,11 +135,12 @@ def migrate(url: str, project_schema: Path) -> list[str]:
 
     The engine's files (schema smp) come first, then the project's (schema crm). One process does
     it, under a lock; each file is applied once, in a transaction of its own. Raises SmpError for a
-    file that was edited after it was applied, or that does not run.
+    file that was edited after it was applied, or that does not run, and for a server that is too old.
     """
     migrations = [*_engine_migrations(), *_project_migrations(project_schema)]
-    with connect(url) as connection:
+    with connect(url) as connection, _prepared(url):
         connection.autocommit = True
+        _refuse_unfit(connection)
         connection.execute("select pg_advisory_lock(%s)", (_MIGRATION_LOCK,))
         connection.execute("create schema if not exists smp")
         connection.execute("create schema if not exists crm")
@@ -112,6 +153,24 @@ def migrate(url: str, project_schema: Path) -> list[str]:
         if applied or "adopt" not in done or done["adopt"] != _digest(engine_sql("schema/adopt.sql")):
             _adopt(connection)
     return applied
+
+
+@contextmanager
+def _prepared(url: str) -> Iterator[None]:
+    try:
+        yield
+    except psycopg.Error as error:
+        raise SmpError(f"the database {shown(url)} cannot be prepared: {_first_line(error)}") from error
+
+
+def _refuse_unfit(connection: Connection) -> None:
+    version = connection.info.server_version // 10_000
+    if version < _OLDEST_VERSION:
+        raise SmpError(f"this is PostgreSQL {version}; it must be {_OLDEST_VERSION} or newer")
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        # elsewhere the same address has other bytes, and so another recipient key
+        raise SmpError(f"the database's encoding is {encoding}; create it with encoding 'UTF8'")
 
 
 def _engine_migrations() -> list[tuple[str, str]]:

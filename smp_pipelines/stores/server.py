@@ -12,10 +12,12 @@ import hashlib
 import importlib.util
 import os
 import pwd
+import re
 import secrets
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+import psutil
 import psycopg
 from psycopg import sql
 
@@ -41,9 +44,14 @@ wal_level = minimal
 max_wal_senders = 0
 random_page_cost = 1.1
 jit = off
+# the password is a long random one: hashing it thousands of times would only slow every connection down
+scram_iterations = 1
 timezone = 'UTC'
 log_timezone = 'UTC'
 """
+
+_SYSTEM_FOLDER = Path("/var/lib/smp")
+"""Where root's server lives when its user may not enter the state folder. Not /var/tmp: that is cleaned by age."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,16 @@ class Account:
 
     uid: int
     gid: int
+
+
+@dataclass(frozen=True)
+class _Postmaster:
+    """What the file postmaster.pid says of the server's main process, and whether that process is there."""
+
+    pid: int
+    port: int
+    ready: bool
+    alive: bool
 
 
 class EmbeddedServer:
@@ -76,18 +94,25 @@ class EmbeddedServer:
         return f"postgresql://{user}:{self.password()}@127.0.0.1:{port}/{database}"
 
     def password(self) -> str:
-        """The password of the owner and of Dagster's role."""
-        return self.password_file.read_text(encoding="ascii").strip()
+        """The password of the owner and of Dagster's role. Raises SmpError when its file is gone."""
+        try:
+            return self.password_file.read_text(encoding="ascii").strip()
+        except FileNotFoundError:
+            raise SmpError(f"the password of the embedded Postgres server is gone: {self.password_file}") from None
 
     def port(self) -> int | None:
         """The port on which the server accepts connections, or None when it does not run."""
+        found = self._postmaster()
+        return found.port if found and found.alive and found.ready and _accepts(found.port) else None
+
+    def _postmaster(self) -> _Postmaster | None:
         try:
             lines = (self.data / "postmaster.pid").read_text(encoding="utf-8").splitlines()
-        except (FileNotFoundError, NotADirectoryError):
+            pid, port = int(lines[0]), int(lines[3])
+        except (FileNotFoundError, NotADirectoryError, IndexError, ValueError):
             return None
-        if len(lines) < 8 or lines[7].strip() != "ready" or not _accepts(int(lines[3])):
-            return None
-        return int(lines[3])
+        ready = len(lines) > 7 and lines[7].strip() == "ready"
+        return _Postmaster(pid, port, ready, _is_postmaster(pid, self.data))
 
     @contextmanager
     def use(self) -> Iterator[str]:
@@ -104,10 +129,14 @@ class EmbeddedServer:
     def stop(self) -> bool:
         """Stop the server, whoever uses it; says whether there was one to stop."""
         with self._lock():
-            if self.port() is None:
-                return False
-            self._run("pg_ctl", "-D", str(self.data), "-m", "fast", "-w", "stop")
-            return True
+            return self._stop()
+
+    def _stop(self) -> bool:
+        found = self._postmaster()
+        if found is None or not found.alive:
+            return False
+        self._run("pg_ctl", "-D", str(self.data), "-m", "fast", "-w", "stop")
+        return True
 
     def _leave(self, users: IO[str]) -> None:
         with self._lock():
@@ -115,8 +144,7 @@ class EmbeddedServer:
                 fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return
-            if self.port() is not None:
-                self._run("pg_ctl", "-D", str(self.data), "-m", "fast", "-w", "stop")
+            self._stop()
 
     @contextmanager
     def _users_file(self) -> Iterator[IO[str]]:
@@ -132,23 +160,47 @@ class EmbeddedServer:
             yield
 
     def _start(self) -> None:
-        if self.port() is not None:
-            return
-        if not (self.data / "PG_VERSION").exists():
-            self._create()
+        found = self._postmaster()
+        if found is None or not found.alive:
+            if not (self.data / "PG_VERSION").exists():
+                self._create()
+            if found is not None:
+                self._disown_pid_file()
+            self._start_on_a_free_port()
+        # it may be another's start that was cut short, or a recovery that takes its time
+        self._wait_until_ready()
+        self._create_databases()
+
+    def _start_on_a_free_port(self) -> None:
         log = self.data / "server.log"
-        for _attempt in range(5):
-            options = f"-p {_free_port()}"
+        for port in (self._last_port(), *(_free_port() for _attempt in range(5))):
+            if port is None or _accepts(port):
+                continue
+            told_before = log.stat().st_size if log.exists() else 0
             try:
-                self._run("pg_ctl", "-D", str(self.data), "-l", str(log), "-o", options, "-w", "-t", "60", "start")
+                self._run("pg_ctl", "-D", str(self.data), "-l", str(log), "-o", f"-p {port}", "-w", "-t", "60", "start")
             except SmpError:
-                if "could not bind" in (log.read_text(errors="replace")[-2000:] if log.exists() else ""):
+                if b"could not bind" in (log.read_bytes()[told_before:] if log.exists() else b""):
                     continue  # somebody took the port between looking and binding
                 raise
-            self._wait_until_ready()
-            self._create_databases()
             return
         raise SmpError(f"the embedded Postgres server finds no free port; its log is {log}")
+
+    def _last_port(self) -> int | None:
+        """The port of the last time: whoever still knows it finds the server again after a restart."""
+        try:
+            found = re.search(r'"-p" "(\d+)"', (self.data / "postmaster.opts").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        return int(found[1]) if found else None
+
+    def _disown_pid_file(self) -> None:
+        # The server that wrote this file is gone, but its number may by now be another program's (always the same few
+        # numbers in a container), and Postgres would take that for a running server. With the number of its own
+        # starter in there Postgres knows that the file is old, and still makes its other checks.
+        file = self.data / "postmaster.pid"
+        _first, *rest = file.read_text(encoding="utf-8").splitlines(keepends=True)
+        file.write_text("".join([f"{os.getpid()}\n", *rest]), encoding="utf-8")
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + 60
@@ -158,35 +210,47 @@ class EmbeddedServer:
             time.sleep(0.02)
 
     def _create(self) -> None:
-        # initdb wants an empty folder: what a killed initdb left behind holds no data yet
-        shutil.rmtree(self.data, ignore_errors=True)
-        self.data.mkdir(parents=True, mode=0o700)
-        if not self.password_file.exists():
-            descriptor = os.open(self.password_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_urlsafe(24))
-        handed = self.data.parent / f".{self.data.name}.password"
+        # Made aside and then put in its place: an initdb that was cut short leaves no half server behind.
+        fresh = self.data.with_name(f"{self.data.name}.new")
+        for folder in (fresh, self.data):
+            shutil.rmtree(folder, ignore_errors=True)
+        fresh.mkdir(parents=True, mode=0o700)
+        self._make_password()
+        handed = fresh.with_name(f".{fresh.name}.password")
         handed.touch(mode=0o600)
         handed.write_text(self.password(), encoding="ascii")
         if self._account:
-            os.chown(self.data, self._account.uid, self._account.gid)
+            os.chown(fresh, self._account.uid, self._account.gid)
             os.chown(handed, self._account.uid, self._account.gid)
         try:
             self._run(
-                *("initdb", "-D", str(self.data), "-U", "smp", f"--pwfile={handed}", "--auth=scram-sha-256"),
+                *("initdb", "-D", str(fresh), "-U", "smp", f"--pwfile={handed}", "--auth=scram-sha-256"),
                 *("--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"),
             )
         finally:
             handed.unlink(missing_ok=True)
-        with (self.data / "postgresql.conf").open("a", encoding="utf-8") as file:
+        with (fresh / "postgresql.conf").open("a", encoding="utf-8") as file:
             file.write(_CONFIGURATION)
+        fresh.rename(self.data)
+
+    def _make_password(self) -> None:
+        if self.password_file.exists() and self.password_file.stat().st_size:
+            return
+        partial = self.password_file.with_name(f"{self.password_file.name}.new")
+        partial.unlink(missing_ok=True)
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(24))
+        partial.rename(self.password_file)
 
     def _create_databases(self) -> None:
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             found = {name for (name,) in connection.execute("select datname from pg_database")}
             if not connection.execute("select 1 from pg_roles where rolname = 'smp_dagster'").fetchone():
-                statement = sql.SQL("create role smp_dagster login password {}").format(sql.Literal(self.password()))
-                connection.execute(statement)
+                password = sql.Literal(self.password())
+                # set again for the owner as well: initdb hashed it before the configuration was there
+                connection.execute(sql.SQL("alter role smp password {}").format(password))
+                connection.execute(sql.SQL("create role smp_dagster login password {}").format(password))
             if "smp" not in found:
                 connection.execute("create database smp")
             if "smp_dagster" not in found:
@@ -217,7 +281,10 @@ class EmbeddedServer:
 def _account() -> Account | None:
     if os.geteuid() != 0:
         return None
-    entry = pwd.getpwnam("nobody")
+    try:
+        entry = pwd.getpwnam("nobody")
+    except KeyError:
+        raise SmpError("Postgres does not run as root, and there is no user `nobody` to run it") from None
     return Account(entry.pw_uid, entry.pw_gid)
 
 
@@ -229,18 +296,26 @@ def _binaries(account: Account | None) -> Path:
     if account is None or _reachable(installed):
         return installed / "bin"
     # Root's environment lies where the server's user may not look (e.g. /root): give it a copy.
-    copy = Path("/var/tmp") / f"smp-{installed.name}"  # noqa: S108  (a system-wide place is wanted)
-    if copy.exists() and copy.stat().st_uid != 0:
-        raise SmpError(f"{copy} is not root's; remove it and try again")
-    package = installed.parent
+    copy = _system_folder() / installed.name
     if not copy.exists():
-        partial = copy.with_name(f"{copy.name}.{os.getpid()}")
+        _copy_binaries(installed, copy)
+    return copy / installed.parent.name / installed.name / "bin"
+
+
+def _copy_binaries(installed: Path, copy: Path) -> None:
+    package = installed.parent
+    partial = Path(tempfile.mkdtemp(prefix=f"{copy.name}.", dir=copy.parent))
+    try:
         shutil.copytree(installed, partial / package.name / installed.name, symlinks=True)
         libraries = package.with_name(f"{package.name}.libs")
         if libraries.exists():
             shutil.copytree(libraries, partial / libraries.name)
+        partial.chmod(0o755)
         partial.rename(copy)
-    return copy / package.name / installed.name / "bin"
+    except OSError:
+        shutil.rmtree(partial, ignore_errors=True)
+        if not copy.exists():  # otherwise another process was first
+            raise
 
 
 def _data_folder(home: Path, account: Account | None) -> Path:
@@ -248,7 +323,23 @@ def _data_folder(home: Path, account: Account | None) -> Path:
     if account is None or _reachable(home):
         return home / "postgres"
     digest = hashlib.sha256(str(home).encode()).hexdigest()[:12]
-    return Path("/var/tmp") / f"smp-postgres-{digest}"  # noqa: S108  (its own folder is created with mode 700)
+    return _system_folder() / f"postgres-{digest}"
+
+
+def _system_folder() -> Path:
+    _SYSTEM_FOLDER.mkdir(parents=True, exist_ok=True, mode=0o755)
+    return _SYSTEM_FOLDER
+
+
+def _is_postmaster(pid: int, data: Path) -> bool:
+    """Whether this process is a Postgres server of this data folder, and not another that got its number."""
+    try:
+        process = psutil.Process(pid)
+        return process.name().startswith("postgres") and Path(process.cwd()).samefile(data)
+    except psutil.AccessDenied:
+        return True  # another user's process: at least it is a Postgres server
+    except (psutil.Error, OSError):
+        return False
 
 
 def _reachable(path: Path) -> bool:

@@ -60,7 +60,7 @@ class Settings:
 def read_settings(project: Path | None = None) -> Settings:
     """Read the settings from the environment; `project` wins over SMP_PROJECT.
 
-    Raises SmpError when the project folder has no smp.yaml or a port is not a number.
+    Raises SmpError when the project folder has no smp.yaml, or a port or a URL is none.
     """
     env = os.environ
     folder = (project or Path(env.get("SMP_PROJECT") or _default_project())).expanduser().resolve()
@@ -70,8 +70,8 @@ def read_settings(project: Path | None = None) -> Settings:
     return Settings(
         project=folder,
         home=home,
-        postgres_url=env.get("SMP_POSTGRES_URL") or None,
-        dagster_postgres_url=env.get("SMP_DAGSTER_POSTGRES_URL") or None,
+        postgres_url=_postgres_url("SMP_POSTGRES_URL"),
+        dagster_postgres_url=_postgres_url("SMP_DAGSTER_POSTGRES_URL"),
         lake=env.get("SMP_LAKE") or None,
         smtp_url=env.get("SMP_SMTP_URL") or None,
         ui_port=_port("SMP_UI_PORT", 3000),
@@ -84,6 +84,14 @@ def read_settings(project: Path | None = None) -> Settings:
 def _default_project() -> Path:
     here = Path.cwd()
     return here if (here / "smp.yaml").is_file() else REPOSITORY
+
+
+def _postgres_url(name: str) -> str | None:
+    value = os.environ.get(name) or None
+    if value is not None and not value.startswith(("postgresql://", "postgres://")):
+        # the value may hold a password: it is not repeated
+        raise SmpError(f"{name} must be a URL, like postgresql://user:password@host:5432/name")
+    return value
 
 
 def _port(name: str, default: int) -> int:

@@ -1,5 +1,6 @@
 -- Take the next rows of a send, under a token and a lease. The rules are read here once more
 -- (invariant 2): a row whose person may not get this mail any more is skipped with its reason.
+-- The address that was judged comes along: that one is mailed, and no other.
 with candidate as (
     select m.send_id, m.recipient_key, m.person_id, m.record_id
     from smp.message as m
@@ -18,11 +19,12 @@ judged as (
     select
         c.send_id,
         c.recipient_key,
+        btrim(p.email) as address,
         case
             when p.person_id is null then 'person_gone'
             when p.blocked then 'person_blocked'
             when p.email_key is null then 'no_address'
-            when p.email_key !~ '^[^@[:space:]]+@[^@[:space:]]+\.[^@[:space:]]+$' then 'broken_address'
+            when length(p.email_key) > 254 or p.email_key !~ %(address)s then 'broken_address'
             when %(deduplicate)s and md5('address:' || p.email_key)::uuid <> c.recipient_key then 'address_changed'
             when u.email_key is not null then 'suppressed'
             when k.granted is false then 'opted_out'
@@ -44,4 +46,4 @@ set state = (case when j.reason is null then 'claimed' else 'skipped' end)::smp.
     attempts = m.attempts + (j.reason is null)::int
 from judged as j
 where m.send_id = j.send_id and m.recipient_key = j.recipient_key
-returning m.recipient_key, m.seq, m.person_id, m.record_id, m.attempts, m.state::text, m.reason
+returning m.recipient_key, m.seq, m.person_id, m.record_id, m.attempts, j.address, m.state::text, m.reason

@@ -1,4 +1,4 @@
-select state::text, coalesce(reason, ''), count(*), min(retry_at), max(lease_until)
+select state::text, coalesce(reason, ''), count(*)
 from smp.message
 where send_id = %(send_id)s
 group by state, reason

@@ -4,6 +4,10 @@ with selected as (
     select distinct person_id, {record_id} as record_id
     from smp.selections.{selection} at (version => {snapshot})
 ),
+-- Whoever wrote an address on this list meant the address, not its capitals.
+suppressed as (
+    select distinct lower(trim(email_key)) as email_key from crm.suppression
+),
 judged as (
     select
         s.person_id,
@@ -13,7 +17,7 @@ judged as (
             when p.person_id is null then 'person_gone'
             when p.blocked then 'person_blocked'
             when p.email_key is null then 'no_address'
-            when not regexp_full_match(p.email_key, $address) then 'broken_address'
+            when length(p.email_key) > 254 or not regexp_full_match(p.email_key, $address) then 'broken_address'
             when u.email_key is not null then 'suppressed'
             when c.granted is false then 'opted_out'
             when c.granted is null and $opt_in then 'no_consent'
@@ -21,7 +25,7 @@ judged as (
         end as reason
     from selected as s
     left join crm.person as p on p.person_id = s.person_id
-    left join crm.suppression as u on u.email_key = p.email_key
+    left join suppressed as u on u.email_key = p.email_key
     left join crm.consent as c on c.person_id = s.person_id and c.channel = $channel and c.topic = $topic
     {record_join}
 ),
