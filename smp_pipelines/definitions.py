@@ -13,11 +13,13 @@ from smp_pipelines.assets.sends import send_assets
 from smp_pipelines.deployment import Deployment
 from smp_pipelines.schedules.continuous import step_schedules
 from smp_pipelines.sensors.lifecycle import lifecycle_sensor
+from smp_pipelines.stores.clock import Clock, SystemClock
 from smp_pipelines.stores.settings import read_settings
 
 
-def build_definitions(deployment: Deployment) -> dg.Definitions:
+def build_definitions(deployment: Deployment, clock: Clock | None = None) -> dg.Definitions:
     """All assets, jobs, schedules and sensors of a project. Needs no server: only files are read."""
+    clock = clock or SystemClock()
     # One job for all sends, of which a schedule asks for the assets of its step: a job per step would
     # cost a tenth of a second each whenever the definitions are loaded.
     campaigns = dg.define_asset_job(
@@ -33,9 +35,9 @@ def build_definitions(deployment: Deployment) -> dg.Definitions:
             *send_assets(deployment),
             *report_assets(deployment),
         ],
-        jobs=[campaigns, status_job(deployment)],
-        schedules=step_schedules(deployment),
-        sensors=[lifecycle_sensor(deployment)],
+        jobs=[campaigns, status_job(deployment, clock)],
+        schedules=step_schedules(deployment, clock),
+        sensors=[lifecycle_sensor(deployment, clock)],
         # every op is one statement or one stream: a process of its own would only cost its start
         executor=dg.in_process_executor,
     )

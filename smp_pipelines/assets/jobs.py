@@ -6,7 +6,7 @@ import dagster as dg
 
 from smp_pipelines.assets.facts import told
 from smp_pipelines.deployment import Deployment
-from smp_pipelines.stores.clock import SystemClock
+from smp_pipelines.stores.clock import Clock
 
 
 class StatusName(StrEnum):
@@ -27,14 +27,14 @@ class StatusConfig(dg.Config):
     reason: str = ""
 
 
-def status_job(deployment: Deployment) -> dg.JobDefinition:
+def status_job(deployment: Deployment, clock: Clock) -> dg.JobDefinition:
     """Change the status of a step, with audit; the same as `smp step status`."""
 
     @dg.op(name="change_status", description="Only live sends. Every change is recorded: who, when, from, to, why.")
     def change_status(context: dg.OpExecutionContext, config: StatusConfig) -> None:
         with told():
             change = deployment.change_status(
-                config.step, config.status.value, SystemClock().now(), config.by, config.reason or None
+                config.step, config.status.value, clock.now(), config.by, config.reason or None
             )
         if change is None:
             context.log.info(f"{config.step} was {config.status.value} already")

@@ -12,19 +12,21 @@ from smp_pipelines.deployment import Deployment
 from smp_pipelines.problems import SmpError
 from smp_pipelines.sending.due import Skipped, judge
 from smp_pipelines.sending.status import read_status
-from smp_pipelines.stores.clock import SystemClock
+from smp_pipelines.stores.clock import Clock
 
 
-def step_schedules(deployment: Deployment) -> list[dg.ScheduleDefinition]:
+def step_schedules(deployment: Deployment, clock: Clock) -> list[dg.ScheduleDefinition]:
     """A schedule for every continuous step and every planned one-off step."""
     return [
-        _schedule(deployment, ref, ref.step.schedule)
+        _schedule(deployment, ref, ref.step.schedule, clock)
         for ref in deployment.project.steps()
         if ref.step.schedule is not None and ref.step.selection is not None
     ]
 
 
-def _schedule(deployment: Deployment, ref: StepRef, schedule: Schedule | OneOffSchedule) -> dg.ScheduleDefinition:
+def _schedule(
+    deployment: Deployment, ref: StepRef, schedule: Schedule | OneOffSchedule, clock: Clock
+) -> dg.ScheduleDefinition:
     def evaluate(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         scheduled = context.scheduled_execution_time.astimezone(UTC)
         moment = due_moment(schedule, deployment.project.settings.zone, scheduled)
@@ -35,7 +37,7 @@ def _schedule(deployment: Deployment, ref: StepRef, schedule: Schedule | OneOffS
                 status = read_status(postgres, ref.key)
         except SmpError as error:
             return dg.SkipReason(f"{ref.key}: {error}")
-        verdict = judge(deployment.project, ref, status, moment, max(SystemClock().now(), moment))
+        verdict = judge(deployment.project, ref, status, moment, max(clock.now(), moment))
         if isinstance(verdict, Skipped):
             return dg.SkipReason(f"{ref.key}: {verdict.why}")
         return run_request(deployment, verdict)

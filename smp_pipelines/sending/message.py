@@ -33,7 +33,7 @@ class MessageBuilder:
         if reply_to:
             headers.append(f"Reply-To: {_address(*parseaddr(reply_to))}")
         headers += [
-            f"List-Unsubscribe:\r\n <mailto:{parseaddr(reply_to or sender)[1]}?subject=afmelden>",
+            f"List-Unsubscribe: <mailto:{parseaddr(reply_to or sender)[1]}?subject=afmelden>",
             f"X-SMP-Step: {step}",
             "Auto-Submitted: auto-generated",
             "MIME-Version: 1.0",

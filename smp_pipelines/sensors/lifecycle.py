@@ -15,7 +15,7 @@ from smp_pipelines.assets.runs import JOB_NAME, due_assets, run_tags
 from smp_pipelines.deployment import Deployment
 from smp_pipelines.problems import SmpError
 from smp_pipelines.sending.due import Due
-from smp_pipelines.stores.clock import SystemClock
+from smp_pipelines.stores.clock import Clock
 
 _GRACE = timedelta(seconds=60)
 _PAUSE_SECONDS = 90
@@ -28,7 +28,7 @@ _IN_PROGRESS = [
 ]
 
 
-def lifecycle_sensor(deployment: Deployment) -> dg.SensorDefinition:
+def lifecycle_sensor(deployment: Deployment, clock: Clock) -> dg.SensorDefinition:
     """One sensor for the whole deployment; its cursor holds when each send was last taken up again."""
 
     @dg.sensor(
@@ -39,7 +39,7 @@ def lifecycle_sensor(deployment: Deployment) -> dg.SensorDefinition:
         description="Stops steps whose end date has passed (F19); takes up sends that are not finished",
     )
     def lifecycle(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        now = SystemClock().now()
+        now = clock.now()
         taken_up = {key: float(at) for key, at in json.loads(context.cursor or "{}").items()}
         try:
             stopped = deployment.stop_ended(now)
