@@ -113,6 +113,8 @@ def test_a_due_send_goes_from_the_crm_to_the_inbox_and_the_report(theatre: Theat
         assert skips == result.totals.reasons
         comments = report.execute("select table_name from duckdb_tables() where comment is null").fetchall()
         assert comments == [], "every table says what it holds"
+        for view in ("step_results", "reached_people", "skip_words"):
+            assert report.execute(f"select count(*) from {view}").fetchone() != (0,), f"{view} can be read"
         assert report.execute(
             "select count(*) from duckdb_views() where not internal and comment is null"
         ).fetchone() == (0,)

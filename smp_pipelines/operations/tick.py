@@ -16,6 +16,8 @@ from smp_pipelines.sending import ledger
 from smp_pipelines.sending.due import Due, Skipped
 from smp_pipelines.sending.ledger import Send, Totals
 
+_INTERRUPTED = "DagsterExecutionInterruptedError"
+"""What Dagster makes of a Ctrl-C while an op runs."""
 _QUIET_LOG = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -61,6 +63,8 @@ class Ticker:
         if result.success:
             return None
         failures = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+        if any(failure.error and failure.error.cls_name == _INTERRUPTED for failure in failures):
+            raise KeyboardInterrupt
         for failure in failures:
             if failure.user_failure_data is not None and failure.user_failure_data.description:
                 return str(failure.user_failure_data.description)

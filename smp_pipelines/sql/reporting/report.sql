@@ -14,22 +14,27 @@ from smp.send order by send_id;
 create table report.flow_metrics as from smp.flow_metrics;
 create table report.skip_metrics as from smp.skip_metrics;
 
-create view report.step_results as
+-- No catalogue is named in a view: it is called after the file, whatever somebody calls that.
+use report;
+
+create view step_results as
 select
     f.campaign, f.step, s.name, s.description, s.send,
     min(f.day) as first_day, max(f.day) as last_day,
-    sum(f.planned) as planned, sum(f.accepted) as accepted, sum(f.rejected) as rejected,
-    sum(f.unknown) as unknown, sum(f.skipped) as skipped, sum(f.waiting) as waiting,
+    sum(f.planned)::bigint as planned, sum(f.accepted)::bigint as accepted, sum(f.rejected)::bigint as rejected,
+    sum(f.unknown)::bigint as unknown, sum(f.skipped)::bigint as skipped, sum(f.waiting)::bigint as waiting,
     round(100.0 * sum(f.accepted) / nullif(sum(f.planned), 0), 1) as accepted_percent
-from report.flow_metrics as f left join report.steps as s on s.step = f.step
+from flow_metrics as f left join steps as s on s.step = f.step
 group by all;
 
-create view report.reached_people as
+create view reached_people as
 select person_id, count(*) as mails, max(happened_at) as last_mail_at
-from report.contact_moments where outcome = 'accepted' group by person_id;
+from contact_moments where outcome = 'accepted' group by person_id;
 
-create view report.skip_words as
-select campaign, step, reason, sum(people) as people from report.skip_metrics group by all order by people desc;
+create view skip_words as
+select campaign, step, reason, sum(people)::bigint as people from skip_metrics group by all order by people desc;
+
+use memory;
 
 comment on table report.contact_moments is 'Every contact moment: person, step, moment and how it ended';
 comment on table report.skips is 'Who was selected but got no mail, and why';
