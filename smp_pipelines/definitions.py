@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import dagster as dg
 
 from smp_pipelines.assets.jobs import status_job
@@ -14,7 +16,7 @@ from smp_pipelines.deployment import Deployment
 from smp_pipelines.schedules.continuous import step_schedules
 from smp_pipelines.sensors.lifecycle import lifecycle_sensor
 from smp_pipelines.stores.clock import Clock, SystemClock
-from smp_pipelines.stores.settings import read_settings
+from smp_pipelines.stores.settings import Settings, read_settings
 
 
 def build_definitions(deployment: Deployment, clock: Clock | None = None) -> dg.Definitions:
@@ -46,4 +48,11 @@ def build_definitions(deployment: Deployment, clock: Clock | None = None) -> dg.
 @dg.definitions
 def defs() -> dg.Definitions:
     """The project that SMP_PROJECT names; the sample project without it."""
-    return build_definitions(Deployment.load(read_settings()))
+    return _loaded(read_settings())
+
+
+# Dagster asks twice while it loads a code location: to find the definitions, and to make its repository of them.
+# A reload is a new process, which reads the files again.
+@lru_cache(maxsize=1)
+def _loaded(settings: Settings) -> dg.Definitions:
+    return build_definitions(Deployment.load(settings))

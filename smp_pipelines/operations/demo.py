@@ -32,11 +32,12 @@ from smp_pipelines.sending import ledger
 from smp_pipelines.sending.due import Skipped
 from smp_pipelines.sending.reasons import explain
 from smp_pipelines.sending.status import read_status
-from smp_pipelines.stores.clock import SystemClock
+from smp_pipelines.stores.clock import StartedAt, SystemClock
 from smp_pipelines.stores.settings import Settings
 
 STEP = "servicemails/servicemail"
 """The step that the demo sends."""
+_LEASE_PATIENCE = 2 * ledger.LEASE.total_seconds()
 
 
 @dataclass(frozen=True)
@@ -80,13 +81,30 @@ def _main_job(deployment: Deployment, people: int, progress: Progress, started: 
         sending = progress.add_task("Service mail through Dagster", total=None)
         begun = time.monotonic()
         with _watching(deployment, progress, sending):
-            done, skipped = ticker.tick(moment, moment)
+            done, skipped = _tick(deployment, ticker, moment)
         seconds = time.monotonic() - begun
         progress.update(sending, total=1, completed=1)
     failed = [each.failure for each in done if each.failure]
     if failed:
         raise SmpError(f"the send failed: {failed[0]}")
     return Outcome(count, moment, done, skipped, time.monotonic() - started, seconds)
+
+
+def _tick(deployment: Deployment, ticker: Ticker, moment: datetime) -> tuple[list[Ticked], list[Skipped]]:
+    """Do what is due; wait for mails that a killed run had in hand, until their leases have passed."""
+    clock = StartedAt(moment)
+    done, skipped = ticker.tick(moment, moment)
+    give_up = time.monotonic() + _LEASE_PATIENCE
+    while _is_open(deployment) and not any(each.failure for each in done) and time.monotonic() < give_up:
+        time.sleep(1)
+        again, skipped = ticker.tick(clock.now(), clock.now())
+        done += again
+    return done, skipped
+
+
+def _is_open(deployment: Deployment) -> bool:
+    with deployment.connection() as postgres:
+        return any(send.state == "open" for send in ledger.step_sends(postgres, STEP, 1))
 
 
 def _load_sample(deployment: Deployment, people: int, moment: datetime, progress: Progress) -> int:
@@ -208,8 +226,11 @@ def _print(console: Console, deployment: Deployment, outcome: Outcome) -> None:
     console.print()
     console.print(table)
     again = [skipped for skipped in outcome.skipped if skipped.ref.key == STEP]
-    if again:
-        console.print(f"\nNobody was mailed this time: it {again[0].why}. Nobody gets a mail twice.", markup=False)
+    if again and not outcome.done:
+        console.print(
+            f"\nNobody was mailed this time: {again[0].ref.key}: {again[0].why}.", markup=False, soft_wrap=True
+        )
+        console.print("Nobody gets a mail twice.")
     _where_to_look(console, deployment)
 
 

@@ -5,14 +5,39 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import psycopg
 from psycopg import sql
+from psycopg.abc import Buffer, Loader
 from psycopg.rows import dict_row
+from psycopg.types.datetime import DateLoader, TimestampLoader, TimestamptzLoader
 
 from smp_pipelines.campaign.models import Record
 from smp_pipelines.stores.postgres import Connection
 
 Recipient = tuple[int, int | None]
 """A person and the linked record (None for a step without one)."""
+
+
+def _or_nothing(loader: type[Loader]) -> type[Loader]:
+    """A loader that reads a moment which Python cannot hold (infinity, the year 12000, before Christ) as nothing.
+
+    One such value in the CRM must not keep the mail from everybody else in the batch.
+    """
+
+    class OrNothing(loader):  # type: ignore[valid-type,misc]
+        def load(self, data: Buffer) -> Any:
+            try:
+                return super().load(data)
+            except psycopg.DataError:
+                return None
+
+    return OrNothing
+
+
+_LOADERS = {
+    name: _or_nothing(loader)
+    for name, loader in (("date", DateLoader), ("timestamp", TimestampLoader), ("timestamptz", TimestamptzLoader))
+}
 
 
 def read_contexts(
@@ -50,4 +75,6 @@ def _rows(connection: Connection, table: str, key: str, values: Sequence[int | N
         sql.Identifier(*table.split(".")), sql.Identifier(key)
     )
     with connection.cursor(row_factory=dict_row) as cursor:
+        for name, loader in _LOADERS.items():
+            cursor.adapters.register_loader(name, loader)
         return {row[key]: row for row in cursor.execute(query, (wanted,))}
