@@ -77,7 +77,10 @@ def test_a_rewritten_clock_has_the_type_and_near_value_of_the_real_one(spelling:
         row = connection.execute(f"select typeof({spelling}), date_trunc('hour', {spelling})::text").fetchone()
     assert row is not None
     assert answer(f"typeof({spelling})", real_now) == row[0]
-    if real_now.astimezone(AMSTERDAM).minute < 59:
+    local = real_now.astimezone(AMSTERDAM)
+    # DuckDB's own age() counts from midnight in UTC, the rewritten one from local midnight: the same day, mostly
+    same_day = local.date() == real_now.date() or not spelling.startswith("age")
+    if local.minute < 59 and same_day:
         assert answer(f"date_trunc('hour', {spelling})::text", real_now) == row[1]
 
 

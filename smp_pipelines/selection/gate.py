@@ -120,6 +120,9 @@ def _parse(sql: str, file: Path | None) -> exp.Query:
         raise ProjectError([Problem(file, first.get("line"), words)]) from error
     except sqlglot.errors.SqlglotError as error:
         raise ProjectError([Problem(file, None, f"this SQL does not parse: {error}")]) from error
+    except TypeError as error:
+        # sqlglot's compiled parser trips over some texts that are no SQL at all
+        raise ProjectError([Problem(file, None, "this is no SQL that can be read")]) from error
     except RecursionError as error:
         raise ProjectError([Problem(file, None, "this SQL is nested too deeply")]) from error
     statements = [one for one in parsed if one is not None and not isinstance(one, exp.Semicolon)]

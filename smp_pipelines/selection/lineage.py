@@ -29,7 +29,7 @@ def column_lineage(
         qualified = qualify(selection.query.copy(), schema=schema, dialect="duckdb", validate_qualify_columns=False)
         scope = build_scope(qualified)
         return {name: _sources(name, qualified, schema, scope) for name in selection.columns}
-    except SqlglotError:
+    except (SqlglotError, TypeError):
         return {name: [] for name in selection.columns}
 
 

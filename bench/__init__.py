@@ -1,0 +1,1 @@
+"""Speed and memory of smp_pipelines, measured against a baseline of the same run: `python -m bench`."""

@@ -1,0 +1,48 @@
+"""Sizes: how much data a run of the benchmark has. Imports nothing heavy, so that the parent process stays small."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+LAPS = 3
+"""How often a measured thing is done; the middle lap counts."""
+_MOMENTS_A_PERSON = 5
+_QUICK_PEOPLE = 20_000
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many people, contact moments, rows to plan, people to change, mails to deliver and continuous steps."""
+
+    people: int
+    moments: int
+    recipients: int
+    changed: int
+    mails: int
+    steps: int
+
+    @classmethod
+    def of(cls, people: int, steps: int) -> Sizes:
+        """The sizes for a number of people, in the proportions of the targets (1,000,000 : 200,000 : 10,000)."""
+        return cls(people, people * _MOMENTS_A_PERSON, people // 5, people // 100, min(5_000, people // 40), steps)
+
+    @classmethod
+    def quick(cls) -> Sizes:
+        """The sizes of a smoke run."""
+        return cls.of(_QUICK_PEOPLE, 20)
+
+    @property
+    def are_of_the_targets(self) -> bool:
+        """Whether the targets are meant for sizes like these: with fewer people, what is fixed is all there is."""
+        return self.people >= 1_000_000 and self.steps >= 200
+
+    def save(self, file: Path) -> None:
+        """Write the sizes down for the processes of the cases."""
+        file.write_text(json.dumps(asdict(self)), encoding="utf-8")
+
+    @classmethod
+    def load(cls, file: Path) -> Sizes:
+        """Read what `save` wrote."""
+        return cls(**json.loads(file.read_text(encoding="utf-8")))
