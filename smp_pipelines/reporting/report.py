@@ -107,6 +107,8 @@ def _write_marts(connection: duckdb.DuckDBPyConnection, marts: Mapping[str, Mart
     for name, mart in marts.items():
         try:
             connection.execute(f"create table report.{identifier(name)} as {mart.sql}")
+        except duckdb.IOException:
+            raise  # that is the store, not the mart
         except duckdb.Error as error:
             raise ProjectError([Problem(mart.file, None, f"this mart does not run: {error}")]) from error
         connection.execute(f"comment on table report.{identifier(name)} is {literal(mart.description)}")

@@ -39,7 +39,7 @@ class Lake:
 
         Its time zone is the project's, so that `starts_at::date` is the local day.
         """
-        with _connection(self._scratch) as connection:
+        with self._told(), _connection(self._scratch) as connection:
             self._attach(connection)
             connection.execute(f"set timezone = {literal(self._zone.key)}")
             yield connection
@@ -51,7 +51,7 @@ class Lake:
         A second wall behind the gate (invariant 4): Postgres is not attached to it and files,
         network and extensions are switched off for good.
         """
-        with _connection(self._scratch) as connection:
+        with self._told(), _connection(self._scratch) as connection:
             self._attach(connection, postgres=False)
             connection.execute(f"set timezone = {literal(self._zone.key)}")
             folders = ", ".join(literal(folder) for folder in (self._folder, str(self._scratch)))
@@ -59,6 +59,15 @@ class Lake:
             connection.execute("set enable_external_access = false")
             connection.execute("set lock_configuration = true")
             yield connection
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turn what is wrong with Postgres, the folder or the disk into words; DuckDB's own would tell the password."""
+        try:
+            yield
+        except duckdb.IOException as error:
+            words = without_secrets(str(error).splitlines()[0], self._url)
+            raise SmpError(f"the lake cannot be read or written: {words}") from None
 
     def _attach(self, connection: duckdb.DuckDBPyConnection, *, postgres: bool = True) -> None:
         dsn = conninfo(self._url)

@@ -62,7 +62,8 @@ def shown(url: str) -> str:
 def without_secrets(text: str, url: str) -> str:
     """A message without the password of this URL, however it is written in there."""
     password = str(_parts(url).get("password") or "")
-    for secret in {password, quote(password, safe="")} - {""}:
+    as_written = re.search(r"://[^/@]*?:([^/]*)@", url)
+    for secret in {password, quote(password, safe=""), as_written[1] if as_written else ""} - {""}:
         text = text.replace(secret, "…")
     return text
 

@@ -210,11 +210,11 @@ class EmbeddedServer:
             time.sleep(0.02)
 
     def _create(self) -> None:
-        # Made aside and then put in its place: an initdb that was cut short leaves no half server behind.
-        fresh = self.data.with_name(f"{self.data.name}.new")
-        for folder in (fresh, self.data):
+        # Made aside, under a name of its own, and then put in its place: an initdb that was cut short leaves no half
+        # server behind, and one whose starter was killed may still be at work.
+        for folder in (*self.data.parent.glob(f"{self.data.name}.new.*"), self.data):
             shutil.rmtree(folder, ignore_errors=True)
-        fresh.mkdir(parents=True, mode=0o700)
+        fresh = Path(tempfile.mkdtemp(prefix=f"{self.data.name}.new.", dir=self.data.parent))
         self._make_password()
         handed = fresh.with_name(f".{fresh.name}.password")
         handed.touch(mode=0o600)
@@ -274,7 +274,8 @@ class EmbeddedServer:
         )
         if finished.returncode != 0:
             told = (finished.stderr or b"").decode(errors="replace").strip().splitlines()
-            why = told[-1] if told else f"see {self.data / 'server.log'}"
+            errors = [line for line in told if "error:" in line or "FATAL" in line] or told
+            why = errors[0] if errors else f"see {self.data / 'server.log'}"
             raise SmpError(f"the embedded Postgres server: {program} failed: {why}")
 
 

@@ -30,8 +30,9 @@ create table smp.selection_run (
     snapshot_id      bigint not null,
     row_count        bigint not null,
     address_count    bigint not null,
-    seen_tx          xid8 not null
+    seen             pg_snapshot not null
 );
+comment on column smp.selection_run.seen is 'The ledger as the selection knew it: what is not visible in it, it has not seen';
 create index selection_run_latest on smp.selection_run (selection, selection_run_id desc);
 
 create table smp.send (
@@ -54,7 +55,7 @@ create index send_changed on smp.send (changed_tx);
 comment on table smp.send is 'One row per send: a step at a moment. The key makes a tick that runs twice one send';
 
 create table smp.message (
-    send_id       bigint not null references smp.send (send_id),
+    send_id       bigint not null,
     recipient_key uuid not null,
     seq           integer not null,
     person_id     bigint not null,
@@ -72,6 +73,8 @@ create table smp.message (
 );
 create index message_open on smp.message (send_id, seq) where state in ('planned', 'claimed');
 comment on table smp.message is 'The ledger: one row per send and recipient key, skipped people included';
+comment on column smp.message.send_id is
+    'The send in smp.send. No foreign key: checked row by row, it doubles the time of planning; smp ledger verify checks it';
 comment on column smp.message.recipient_key is
     'De-duplicated: the md5 of the compared e-mail address; otherwise of person and linked record';
 comment on column smp.message.duplicate_of is 'The recipient key of the person with the same address who gets the mail';
