@@ -48,8 +48,8 @@ class Outcome:
     moment: datetime
     done: list[Ticked]
     skipped: list[Skipped]
+    speed: float | None
     seconds: float
-    send_seconds: float
 
 
 def run_demo(settings: Settings, people: int, console: Console) -> None:
@@ -62,7 +62,7 @@ def run_demo(settings: Settings, people: int, console: Console) -> None:
         with deployment.running():
             progress.update(starting, completed=1)
             outcome = _main_job(deployment, people, progress, started)
-            _print(console, deployment, outcome)
+    _print(console, settings, outcome)
 
 
 def _main_job(deployment: Deployment, people: int, progress: Progress, started: float) -> Outcome:
@@ -79,15 +79,14 @@ def _main_job(deployment: Deployment, people: int, progress: Progress, started: 
         ticker = Ticker(deployment, instance)
         _materialise(deployment, ticker, moment, progress)
         sending = progress.add_task("Service mail through Dagster", total=None)
-        begun = time.monotonic()
         with _watching(deployment, progress, sending):
             done, skipped = _tick(deployment, ticker, moment)
-        seconds = time.monotonic() - begun
         progress.update(sending, total=1, completed=1)
     failed = [each.failure for each in done if each.failure]
     if failed:
         raise SmpError(f"the send failed: {failed[0]}")
-    return Outcome(count, moment, done, skipped, time.monotonic() - started, seconds)
+    speed = next((found for each in done if (found := _speed(deployment, each))), None)
+    return Outcome(count, moment, done, skipped, speed, time.monotonic() - started)
 
 
 def _tick(deployment: Deployment, ticker: Ticker, moment: datetime) -> tuple[list[Ticked], list[Skipped]]:
@@ -206,7 +205,7 @@ def _progress(console: Console) -> Progress:
     )
 
 
-def _print(console: Console, deployment: Deployment, outcome: Outcome) -> None:
+def _print(console: Console, settings: Settings, outcome: Outcome) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(justify="right")
@@ -219,9 +218,8 @@ def _print(console: Console, deployment: Deployment, outcome: Outcome) -> None:
         table.add_row("sent (accepted by the mail server)", f"{totals.accepted:,}")
         for reason, count in totals.reasons.items():
             table.add_row(f"  {explain(reason)}", f"{count:,}")
-        speed = _speed(deployment, each)
-        if speed:
-            table.add_row("mails per second", f"{speed:,.0f}")
+    if outcome.speed:
+        table.add_row("mails per second", f"{outcome.speed:,.0f}")
     table.add_row("seconds in all", f"{outcome.seconds:.0f}")
     console.print()
     console.print(table)
@@ -231,7 +229,7 @@ def _print(console: Console, deployment: Deployment, outcome: Outcome) -> None:
             f"\nNobody was mailed this time: {again[0].ref.key}: {again[0].why}.", markup=False, soft_wrap=True
         )
         console.print("Nobody gets a mail twice.")
-    _where_to_look(console, deployment)
+    _where_to_look(console, settings)
 
 
 def _speed(deployment: Deployment, each: Ticked) -> float | None:
@@ -247,15 +245,14 @@ def _speed(deployment: Deployment, each: Ticked) -> float | None:
     return each.totals.accepted / found[0] if found and found[0] else None
 
 
-def _where_to_look(console: Console, deployment: Deployment) -> None:
-    settings = deployment.settings
+def _where_to_look(console: Console, settings: Settings) -> None:
     console.print("\nWhere to look", style="bold")
     lines = (
-        ("the mails", f"`make up`, then http://127.0.0.1:{settings.inbox_port}"),
-        ("Dagster", f"`make up`, then http://127.0.0.1:{settings.ui_port}"),
-        ("the report", f"duckdb {settings.report_file}"),
-        ("reports to print", "smp report"),
-        ("the proof", "smp ledger verify"),
+        ("the mails", f"make up, then http://127.0.0.1:{settings.inbox_port}"),
+        ("Dagster", f"make up, then http://127.0.0.1:{settings.ui_port}"),
+        ("the report file", f"{settings.report_file} (opens in DuckDB)"),
+        ("reports to print", ".venv/bin/smp report"),
+        ("the proof", ".venv/bin/smp ledger verify"),
     )
     for name, where in lines:
         console.print(f"  {name:<18}{where}", markup=False, soft_wrap=True)
