@@ -14,7 +14,7 @@ from bench.process import read_rows
 from bench.row import Row, Stopwatch, spread
 from bench.sizes import LAPS
 from bench.world import World
-from smp_pipelines.stores.mirror import Mirrored
+from smp_pipelines.crm.mirror import Mirrored
 
 _PATIENCE = 2.0
 

@@ -18,6 +18,7 @@ from smp_pipelines.campaign.calendar import is_quiet
 from smp_pipelines.campaign.checks import check_project
 from smp_pipelines.campaign.content import check_content
 from smp_pipelines.campaign.project import LoadedProject, StepRef, load_project
+from smp_pipelines.crm.mirror import Mirrored, mirror
 from smp_pipelines.problems import Problem, ProjectError, SmpError
 from smp_pipelines.reporting.moments import Moments, mirror_moments, prepare_lake, read_seen
 from smp_pipelines.reporting.report import Published, publish, refresh_metrics
@@ -40,7 +41,6 @@ from smp_pipelines.sending.status import StatusChange, change_status, read_statu
 from smp_pipelines.stores.clock import Clock
 from smp_pipelines.stores.lake import Lake
 from smp_pipelines.stores.locks import locked
-from smp_pipelines.stores.mirror import Mirrored, mirror
 from smp_pipelines.stores.postgres import Connection, connect, server, told
 from smp_pipelines.stores.server import EmbeddedServer
 from smp_pipelines.stores.settings import Settings

@@ -12,13 +12,13 @@ import urllib.request
 
 import psycopg
 import pytest
-from site_pages import STEP, Ask, page, serving
-from site_pages import asking as _asking  # noqa: F401  (fixtures)
-from site_pages import site_settings as _settings  # noqa: F401
 
 from smp_pipelines.site.server import open_port
 from smp_pipelines.site.source import Source
 from smp_pipelines.stores.settings import Settings
+from tests.site_pages import STEP, Ask, page, serving
+from tests.site_pages import asking as _asking  # noqa: F401  (fixtures)
+from tests.site_pages import site_settings as _settings  # noqa: F401
 
 
 def test_no_page_changes_anything(settings: Settings, ask: Ask) -> None:

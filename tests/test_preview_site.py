@@ -9,9 +9,6 @@ from datetime import UTC, datetime
 
 import psycopg
 import pytest
-from site_pages import NOW, STEP, Ask, edit, page
-from site_pages import asking as _asking  # noqa: F401  (fixtures)
-from site_pages import site_settings as _settings  # noqa: F401
 
 from smp_pipelines.campaign.project import load_project
 from smp_pipelines.problems import SmpError
@@ -20,6 +17,9 @@ from smp_pipelines.site.preview import UnknownRecipientError, render_preview
 from smp_pipelines.site.source import Source
 from smp_pipelines.stores.postgres import connect
 from smp_pipelines.stores.settings import Settings
+from tests.site_pages import NOW, STEP, Ask, edit, page
+from tests.site_pages import asking as _asking  # noqa: F401  (fixtures)
+from tests.site_pages import site_settings as _settings  # noqa: F401
 
 # ---------------------------------------------------------------- the overview
 

@@ -33,6 +33,7 @@ logging.getLogger("sqlglot").setLevel(logging.ERROR)
 
 SELECTIONS = "selections"
 _SOME_MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f]")
 _LONGEST = 200_000  # characters
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*", re.IGNORECASE | re.ASCII)
 
@@ -112,6 +113,10 @@ def line_of(node: exp.Expr) -> int | None:
 def _parse(sql: str, file: Path | None) -> exp.Query:
     if len(sql) > _LONGEST:
         raise ProjectError([Problem(file, None, f"this selection has more than {_LONGEST} characters")])
+    if odd := _CONTROL.search(sql):
+        # the two parsers need not agree on where a text ends that has a NUL in it
+        words = f"this selection has a control character in it: {odd.group()!r}"
+        raise ProjectError([Problem(file, sql.count("\n", 0, odd.start()) + 1, words)])
     try:
         parsed = sqlglot.parse(sql, dialect="duckdb")
     except sqlglot.errors.ParseError as error:

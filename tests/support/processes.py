@@ -1,0 +1,65 @@
+"""Python programs in processes of their own, which say a line and wait for a word."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from tests.conftest import REPOSITORY
+
+
+class Program:
+    """A running program; what it prints can be read line by line."""
+
+    def __init__(self, source: str, *arguments: object, environment: Mapping[str, str] | None = None) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", source, *map(str, arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=REPOSITORY,
+            env=os.environ | dict(environment or {}),
+            start_new_session=True,
+        )
+
+    def line(self) -> str:
+        """The next line that it prints; its error output when there is none."""
+        assert self.process.stdout is not None
+        assert self.process.stderr is not None
+        line = self.process.stdout.readline()
+        assert line, f"the program ended: {self.process.stderr.read()}"
+        return line.strip()
+
+    def go(self) -> None:
+        """Let it go on from where it waits for a line."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+
+    def end(self) -> str:
+        """Wait until it has ended well; the rest of what it printed."""
+        out, errors = self.process.communicate(timeout=120)
+        assert self.process.returncode == 0, errors
+        return out
+
+    def kill(self) -> None:
+        """End it at once, as the kernel does when memory is short."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+
+@contextmanager
+def program(source: str, *arguments: object, environment: Mapping[str, str] | None = None) -> Iterator[Program]:
+    """A program that does not outlive the block."""
+    started = Program(source, *arguments, environment=environment)
+    try:
+        yield started
+    finally:
+        if started.process.poll() is None:
+            started.kill()
+        started.process.communicate()
