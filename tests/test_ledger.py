@@ -237,6 +237,16 @@ def test_the_counts_of_a_send_are_those_of_its_rows(house: Theatre, send: Send, 
     assert totals.reasons == {"person_blocked": 2}
 
 
+def test_verify_tells_a_lost_row_and_rows_whose_send_is_not_there(
+    house: Theatre, send: Send, connection: Connection
+) -> None:
+    assert [verdict.holds for verdict in ledger.verify(connection)] == [True]
+    house.sql("delete from smp.message where seq = 1")
+    assert [verdict.holds for verdict in ledger.verify(connection, send.send_id)] == [False]
+    house.sql("update smp.message set send_id = 4711 where seq = 2")
+    assert [(v.send_key, v.in_ledger, v.holds) for v in ledger.verify(connection, 4711)] == [("no such send", 1, False)]
+
+
 ACTS = st.lists(
     st.tuples(st.sampled_from(["claim", "accept", "reject", "lose", "put off", "release", "wait"]), st.integers(1, 4)),
     max_size=25,

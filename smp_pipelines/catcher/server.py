@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 
@@ -24,13 +24,14 @@ from smp_pipelines.catcher.mailbox import Mailbox
 from smp_pipelines.catcher.pages import make_app
 from smp_pipelines.catcher.smtp import SmtpServer
 from smp_pipelines.problems import SmpError
+from smp_pipelines.stores.clock import SystemClock
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 
 
 def system_clock() -> datetime:
     """Give the moment it is, in UTC."""
-    return datetime.now(UTC)
+    return SystemClock().now()
 
 
 @dataclass(frozen=True)

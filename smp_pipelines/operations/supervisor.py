@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 
 import psutil
@@ -24,6 +23,7 @@ from smp_pipelines.operations.running import AlreadyRunningError, Running, down,
 from smp_pipelines.operations.watcher import Watcher
 from smp_pipelines.operations.webserver import LOCATION, load_error
 from smp_pipelines.problems import SmpError
+from smp_pipelines.stores.clock import SystemClock
 from smp_pipelines.stores.server import EmbeddedServer
 from smp_pipelines.stores.settings import Settings
 
@@ -54,7 +54,9 @@ def up(settings: Settings, report: Report, definitions: str = _DEFINITIONS) -> N
         refuse_taken_ports(services)
         deployment = Deployment.load(settings)
         with deployment.running():
-            leave_note(Running(os.getpid(), datetime.now().astimezone().isoformat(" ", "seconds"), _urls(settings)))
+            leave_note(
+                Running(os.getpid(), SystemClock().now().astimezone().isoformat(" ", "seconds"), _urls(settings))
+            )
             environment = {**os.environ, **dagster_environment(settings, deployment.url)}
             supervisor = Supervisor(settings, services, environment, stop, report)
             try:
