@@ -26,7 +26,7 @@ down: setup
 	@$(SMP) down
 
 test: setup
-	.venv/bin/python -m pytest -n auto --dist loadfile
+	.venv/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 check: setup
 	.venv/bin/ruff check .

@@ -93,6 +93,7 @@ def test_a_claim_brings_the_address_that_it_judged(house: Theatre, send: Send) -
         ("update crm.person set email = 'p1@example.org>, <x@y.nl'", "broken_address"),
         ("update crm.person set email = repeat('p', 250) || '@example.org'", "broken_address"),
         ("insert into crm.suppression values ('p1@example.org', 'bounce', now())", "suppressed"),
+        ("insert into crm.suppression values (' P1@Example.org', 'bounce', now())", "suppressed"),
     ],
 )
 def test_what_changed_since_planning_is_seen_at_the_claim(house: Theatre, change: str, reason: str) -> None:

@@ -106,6 +106,8 @@ def read_catalog(schema_folder: Path) -> Catalog:
             first = error.errors[0] if error.errors else {}
             words = f"this SQL does not parse: {first.get('description', error)}"
             raise ProjectError([Problem(file, first.get("line"), words)]) from error
+        except sqlglot.errors.SqlglotError as error:
+            raise ProjectError([Problem(file, None, f"this SQL does not parse: {error}")]) from error
         for statement in statements:
             _apply(statement, tables, file)
     tables[CONTACT_MOMENT.name] = CONTACT_MOMENT
@@ -120,18 +122,46 @@ def _apply(statement: object, tables: dict[str, Table], file: Path) -> None:
             raise ProjectError([Problem(file, None, words, "add `primary key (...)`; the mirror needs it")])
         tables[table.name] = table
     elif isinstance(statement, exp.Alter):
-        name = _name(statement.this)
         for action in statement.args.get("actions") or ():
-            if isinstance(action, exp.ColumnDef) and name in tables:
-                columns = {**tables[name].columns, action.name: _column(action)}
-                tables[name] = replace(tables[name], columns=columns)
-            elif isinstance(action, exp.Drop) and name in tables:
-                columns = {key: value for key, value in tables[name].columns.items() if key != action.this.name}
-                tables[name] = replace(tables[name], columns=columns)
+            _alter(_name(statement.this), action, tables)
     elif isinstance(statement, exp.Drop) and statement.kind == "TABLE":
-        tables.pop(_name(statement.this), None)
+        for dropped in _dropped(statement):
+            tables.pop(_name(dropped), None)
     elif isinstance(statement, exp.Comment):
         _comment(statement, tables)
+
+
+def _dropped(drop: exp.Drop) -> list[exp.Expression]:
+    """What a drop names: one thing, or a list (it depends on the version of sqlglot)."""
+    return [each for each in (drop.this, *(drop.args.get("tables") or ())) if each is not None]
+
+
+def _alter(name: str, action: exp.Expression, tables: dict[str, Table]) -> None:
+    """Follow one action of `alter table`; those that change no column are of no concern here."""
+    if name not in tables:
+        return
+    columns = dict(tables[name].columns)
+    if isinstance(action, exp.ColumnDef):
+        columns[action.name] = _column(action)
+    elif isinstance(action, exp.Drop):
+        for dropped in _dropped(action):
+            columns.pop(dropped.name, None)
+    elif isinstance(action, exp.RenameColumn) and action.this.name in columns:
+        old, new = action.this.name, action.args["to"].name
+        columns = {new if each == old else each: column for each, column in columns.items()}
+        columns[new] = replace(columns[new], name=new)
+        key = tuple(new if each == old else each for each in tables[name].key)
+        tables[name] = replace(tables[name], key=key)
+    elif isinstance(action, exp.AlterColumn) and action.name in columns and action.args.get("dtype"):
+        type_ = action.args["dtype"].sql(dialect="postgres").lower()
+        columns[action.name] = replace(columns[action.name], type=type_)
+    elif isinstance(action, exp.AlterRename):
+        # the new name is written without its schema
+        schema = name.rpartition(".")[0]
+        renamed = f"{schema}.{action.this.name}" if schema else action.this.name
+        tables[renamed] = replace(tables.pop(name), name=renamed)
+        return
+    tables[name] = replace(tables[name], columns=columns)
 
 
 def _comment(statement: exp.Comment, tables: dict[str, Table]) -> None:

@@ -55,6 +55,8 @@ create table crm.suppression (
     reason    text not null,
     since     timestamptz not null
 );
+-- lists of others come in any case
+create index suppression_compared on crm.suppression (lower(btrim(email_key)));
 comment on table crm.suppression is 'Addresses that are never mailed: hard bounces, complaints, by hand';
 
 create table crm.performance (

@@ -33,7 +33,7 @@ judged as (
         end as reason
     from candidate as c
     left join crm.person as p on p.person_id = c.person_id
-    left join crm.suppression as u on u.email_key = p.email_key
+    left join crm.suppression as u on lower(btrim(u.email_key)) = p.email_key
     left join crm.consent as k on k.person_id = c.person_id and k.channel = %(channel)s and k.topic = %(topic)s
     {record_join}
 )
