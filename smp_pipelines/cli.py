@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -19,6 +19,9 @@ from smp_pipelines.deployment import Deployment, check
 from smp_pipelines.problems import SmpError
 from smp_pipelines.stores.clock import SystemClock
 from smp_pipelines.stores.settings import Settings, read_settings
+
+if TYPE_CHECKING:
+    from smp_pipelines.operations.tick import Ticked
 
 app = typer.Typer(
     name="smp",
@@ -347,12 +350,9 @@ def _moment(text: str | None, loaded: Deployment) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=loaded.project.settings.zone)
 
 
-def _print_ticked(result: object) -> None:
-    from smp_pipelines.operations.tick import Ticked
+def _print_ticked(result: Ticked) -> None:
     from smp_pipelines.sending.reasons import explain
 
-    if not isinstance(result, Ticked):
-        raise TypeError(result)
     if result.failure:
         typer.echo(f"{result.due.ref.key}: failed: {result.failure}", err=True)
     if result.totals is not None:

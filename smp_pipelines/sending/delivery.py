@@ -264,6 +264,3 @@ class Delivering:
     def _settle(self, connection: Connection, token: UUID, outcomes: Sequence[Outcome], left: Sequence[UUID]) -> None:
         ledger.settle(connection, self._send, token, outcomes, self._clock.now())
         ledger.release(connection, self._send, token, left)
-
-
-__all__ = ["BATCH", "Delivering", "Delivery", "MailServerDownError"]
