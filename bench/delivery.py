@@ -37,7 +37,7 @@ _SENDER = "nieuws@schouwburg.example"
 def run(world: World) -> list[Row]:
     """Deliver one send; then hand over as many ready mails."""
     with sink() as url:
-        deployment = world.deployment(smtp_url=url)
+        deployment = world.deployment(mail_url=url)
         accepted, seconds = _deliver(world, deployment)
         mail = _one_mail(deployment)
         bare = Stopwatch()

@@ -75,9 +75,9 @@ class World:
         """The local DuckDB file with the same tables as the lake."""
         return self.folder / "bare.duckdb"
 
-    def deployment(self, smtp_url: str | None = None) -> Deployment:
+    def deployment(self, mail_url: str | None = None) -> Deployment:
         """The deployment, read from its files; its Postgres server runs as long as `python -m bench` does."""
-        return Deployment.load(Settings(project=self.project, home=self.home, smtp_url=smtp_url))
+        return Deployment.load(Settings(project=self.project, home=self.home, mail_url=mail_url))
 
     def write_project(self) -> None:
         """Copy the sample project and add the benchmark's own files."""

@@ -246,7 +246,7 @@ class Deployment:
 
     def deliver(self, send: Send, clock: Clock, progress: Callable[[Delivery], None] | None = None) -> Delivery:
         """Deliver what is left of a send."""
-        return Delivering(self.url, self.settings.mail_url, self.project, send, clock).run(progress)
+        return Delivering(self.url, self.settings.transport_url, self.project, send, clock).run(progress)
 
     def totals(self, send: Send) -> Totals:
         """The counts of a send as they are now."""

@@ -202,7 +202,7 @@ def test_the_same_tick_in_two_processes_at_once_is_one_send(
             "SMP_PROJECT": str(project_folder),
             "SMP_HOME": str(tmp_path / "state"),
             "SMP_POSTGRES_URL": postgres_url,
-            "SMP_SMTP_URL": f"smtp://127.0.0.1:{catcher.smtp_port}",
+            "SMP_MAIL_URL": f"smtp://127.0.0.1:{catcher.smtp_port}",
         }
         ticks = (TICK, MONDAY_0900.isoformat(), STEP)
         with program(*ticks, environment=environment) as one, program(*ticks, environment=environment) as two:

@@ -65,7 +65,7 @@ def deployed(url: str, folder: Path) -> Iterator[tuple[Deployment, Catcher]]:
             project=copy_project(folder / "my project"),
             home=folder / "state of it",
             postgres_url=url,
-            smtp_url=f"smtp://127.0.0.1:{catcher.smtp_port}",
+            mail_url=f"smtp://127.0.0.1:{catcher.smtp_port}",
         )
         loaded = Deployment.load(settings)
         with loaded.running():
@@ -239,7 +239,7 @@ def test_a_selection_without_exclusion_is_not_sent_to_even_when_the_step_is_live
 
 def test_a_mail_server_that_is_away_leaves_the_send_to_go_on_later(deployment: Deployment) -> None:
     deployment.change_status(STEP, "live", MONDAY_0900, "anna")
-    settings = dataclasses.replace(deployment.settings, smtp_url="smtp://127.0.0.1:9")
+    settings = dataclasses.replace(deployment.settings, mail_url="smtp://127.0.0.1:9")
     without = Deployment.load(settings)
     with dg.DagsterInstance.ephemeral() as instance:
         (result,), _ = Ticker(without, instance).tick(MONDAY_0900, MONDAY_0900)

@@ -60,7 +60,7 @@ def test_a_whole_tick_works_on_a_server_of_ones_own(
     monkeypatch.setenv("SMP_POSTGRES_URL", database)
     monkeypatch.setenv("SMP_HOME", str(home))
     with Catcher(tmp_path / "in box") as catcher:
-        monkeypatch.setenv("SMP_SMTP_URL", f"smtp://127.0.0.1:{catcher.smtp_port}")
+        monkeypatch.setenv("SMP_MAIL_URL", f"smtp://127.0.0.1:{catcher.smtp_port}")
         deployment = Deployment.load(read_settings(project_folder))
         assert deployment.url == database
         with deployment.running(), open_instance(deployment.settings, deployment.url) as instance:

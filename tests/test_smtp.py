@@ -100,7 +100,7 @@ def test_no_mail_server_is_said_with_its_address_and_what_to_do() -> None:
         # bound, so that nobody else gets the port, and not listening
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-        with pytest.raises(MailServerDownError, match=f"127.0.0.1:{port} cannot be used: .*refused.*SMP_SMTP_URL"):
+        with pytest.raises(MailServerDownError, match=f"127.0.0.1:{port} cannot be used: .*refused.*SMP_MAIL_URL"):
             SmtpConnection(f"smtp://127.0.0.1:{port}").send(SENDER, "a@example.org", MAIL)
 
 
@@ -129,5 +129,5 @@ def test_a_domain_outside_ascii_needs_no_special_server() -> None:
 
 @pytest.mark.parametrize("url", ["", "localhost:25", "http://localhost", "smtp://", "smtp://host:port"])
 def test_a_url_that_is_none_is_refused_in_words(url: str) -> None:
-    with pytest.raises(SmpError, match="SMP_SMTP_URL must look like"):
+    with pytest.raises(SmpError, match="SMP_MAIL_URL must look like"):
         SmtpConnection(url)

@@ -56,7 +56,7 @@ def run_demo(settings: Settings, people: int, console: Console) -> None:
     """Run the demo and print what it did. Safe to stop at any moment and to run again."""
     started = time.monotonic()
     with _progress(console) as progress, _catcher(settings) as smtp_port:
-        settings = dataclasses.replace(settings, smtp_url=f"smtp://127.0.0.1:{smtp_port}")
+        settings = dataclasses.replace(settings, mail_url=f"smtp://127.0.0.1:{smtp_port}")
         deployment = Deployment.load(settings)
         starting = progress.add_task("Postgres", total=1)
         with deployment.running():

@@ -59,7 +59,7 @@ def dagster_environment(settings: Settings, postgres_url: str) -> dict[str, str]
         "SMP_POSTGRES_URL": settings.postgres_url,
         "SMP_DAGSTER_POSTGRES_URL": settings.dagster_postgres_url,
         "SMP_LAKE": _absolute(settings.lake),
-        "SMP_SMTP_URL": settings.smtp_url,
+        "SMP_MAIL_URL": settings.mail_url,
     }
     return environment | {name: value for name, value in given.items() if value}
 

@@ -249,7 +249,7 @@ def _python(module: str, *arguments: str) -> list[str]:
 
 
 def _urls(settings: Settings) -> dict[str, str]:
-    where = "" if settings.smtp_url is None else " (empty: SMP_SMTP_URL names the mail server that real mail goes to)"
+    where = "" if settings.mail_url is None else " (empty: SMP_MAIL_URL names the mail server that real mail goes to)"
     return {
         "Dagster": f"http://127.0.0.1:{settings.ui_port}",
         "mail that was sent": f"http://127.0.0.1:{settings.inbox_port}{where}",

@@ -68,7 +68,7 @@ class Delivering:
     def __init__(
         self,
         postgres_url: str,
-        smtp_url: str,
+        mail_url: str,
         project: LoadedProject,
         send: Send,
         clock: Clock,
@@ -78,7 +78,7 @@ class Delivering:
         smtp_timeout: float = TIMEOUT,
     ) -> None:
         self._url = postgres_url
-        self._smtp_url = smtp_url
+        self._smtp_url = mail_url
         self._smtp_timeout = smtp_timeout
         self._patience = patience
         self._project = project

@@ -51,7 +51,7 @@ class SmtpConnection:
             parts, port = urlsplit(""), None
         if parts.scheme not in ("smtp", "smtps", "smtp+starttls") or not parts.hostname:
             raise SmpError(
-                "SMP_SMTP_URL must look like smtp://host:25, smtps://user:password@host or smtp+starttls://…"
+                "SMP_MAIL_URL must look like smtp://host:25, smtps://user:password@host or smtp+starttls://…"
             )
         self._scheme = parts.scheme
         self._host = parts.hostname
@@ -152,7 +152,7 @@ class SmtpConnection:
         except (OSError, smtplib.SMTPException) as error:
             raise MailServerDownError(
                 f"the mail server at {self._host}:{self._port} cannot be used: {_shown(error)}. "
-                "Start the local one with `smp up`, or name yours with SMP_SMTP_URL."
+                "Start the local one with `smp up`, or name yours with SMP_MAIL_URL."
             ) from error
         self._smtp = smtp
         return smtp

@@ -21,7 +21,7 @@ class Settings:
     dagster_postgres_url: Dagster's own database (SMP_DAGSTER_POSTGRES_URL); None means the
         database `<name>_dagster` on the same server.
     lake_folder: where the lake's Parquet files go (SMP_LAKE; default `home/lake`).
-    smtp_url: where mail goes (SMP_SMTP_URL), e.g. smtp://user:password@host:25; the default is
+    mail_url: where mail goes (SMP_MAIL_URL), e.g. smtp://user:password@host:25; the default is
         the local mail catcher.
     """
 
@@ -30,7 +30,7 @@ class Settings:
     postgres_url: str | None = None
     dagster_postgres_url: str | None = None
     lake: str | None = None
-    smtp_url: str | None = None
+    mail_url: str | None = None
     ui_port: int = 3000
     inbox_port: int = 8025
     preview_port: int = 8026
@@ -52,9 +52,9 @@ class Settings:
         return self.home / "inbox"
 
     @property
-    def mail_url(self) -> str:
+    def transport_url(self) -> str:
         """The SMTP server that mail goes to."""
-        return self.smtp_url or f"smtp://127.0.0.1:{self.smtp_port}"
+        return self.mail_url or f"smtp://127.0.0.1:{self.smtp_port}"
 
 
 def read_settings(project: Path | None = None) -> Settings:
@@ -73,7 +73,7 @@ def read_settings(project: Path | None = None) -> Settings:
         postgres_url=_postgres_url("SMP_POSTGRES_URL"),
         dagster_postgres_url=_postgres_url("SMP_DAGSTER_POSTGRES_URL"),
         lake=env.get("SMP_LAKE") or None,
-        smtp_url=env.get("SMP_SMTP_URL") or None,
+        mail_url=env.get("SMP_MAIL_URL") or None,
         ui_port=_port("SMP_UI_PORT", 3000),
         inbox_port=_port("SMP_INBOX_PORT", 8025),
         preview_port=_port("SMP_PREVIEW_PORT", 8026),

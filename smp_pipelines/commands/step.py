@@ -1,0 +1,94 @@
+"""`smp step`: list, status, preview, send."""
+
+from __future__ import annotations
+
+import getpass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from smp_pipelines.commands.shared import deployment, out, print_table, print_ticked
+from smp_pipelines.stores.clock import SystemClock
+
+app = typer.Typer(help="Steps: list, status, preview, send.", no_args_is_help=True)
+
+
+@app.command("list")
+def step_list() -> None:
+    """All steps with their status."""
+    from smp_pipelines.sending.status import read_statuses
+
+    with deployment() as loaded:
+        refs = loaded.project.steps()
+        with loaded.connection() as postgres:
+            statuses = read_statuses(postgres, [ref.key for ref in refs])
+    rows = [[ref.key, ref.step.name, ref.step.send, statuses[ref.key].status] for ref in refs]
+    print_table(["step", "name", "send", "status"], rows)
+
+
+@app.command("status")
+def step_status(
+    step: Annotated[str, typer.Argument(help="campaign/step")],
+    status: Annotated[str | None, typer.Argument(help="concept, testing, live or stopped; without it: show.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Why; kept in the audit.")] = None,
+    by: Annotated[str | None, typer.Option(help="Who; default: you.")] = None,
+) -> None:
+    """Show or change a step's status. Only live sends; a change is in effect at once and is recorded."""
+    from smp_pipelines.sending.status import read_changes, read_status
+
+    with deployment() as loaded:
+        ref = loaded.project.step(step)
+        if status is not None:
+            change = loaded.change_status(ref.key, status, SystemClock().now(), by or getpass.getuser(), reason)
+            told = f"{change.from_status} → {change.to_status}" if change else f"was {status} already"
+            out.print(f"{ref.key}: {told}")
+            return
+        with loaded.connection() as postgres:
+            now, changes = read_status(postgres, ref.key), read_changes(postgres, ref.key)
+    zone = loaded.project.settings.zone
+    out.print(
+        f"{ref.key} is {now.status}" + (f" since {now.since.astimezone(zone):%Y-%m-%d %H:%M}" if now.since else "")
+    )
+    rows = [
+        [f"{c.changed_at.astimezone(zone):%Y-%m-%d %H:%M}", c.changed_by, c.from_status, c.to_status, c.reason or ""]
+        for c in changes
+    ]
+    if rows:
+        print_table(["when", "who", "from", "to", "why"], rows)
+
+
+@app.command("preview")
+def step_preview(
+    step: Annotated[str, typer.Argument(help="campaign/step")],
+    person: Annotated[int | None, typer.Option(help="The person's id; default: an internal test person.")] = None,
+    record: Annotated[int | None, typer.Option(help="The linked record's id; default: the next one.")] = None,
+    file: Annotated[Path, typer.Option(help="Where to write the mail as a page.")] = Path("preview.html"),
+) -> None:
+    """Write a step's mail for one person as a page to open in a browser; nothing is sent (F09)."""
+    from smp_pipelines.site.preview import render_preview
+
+    with deployment() as loaded, loaded.connection() as postgres:
+        shown = render_preview(
+            postgres, loaded.project, loaded.project.step(step), person, record, now=SystemClock().now()
+        )
+    file.write_text(shown.rendered.html, encoding="utf-8")
+    out.print(f"Subject: {shown.rendered.subject}\n\n{shown.rendered.text}", markup=False)
+    out.print(f"open {file.resolve()} in a browser", markup=False)
+
+
+@app.command("send")
+def step_send(step: Annotated[str, typer.Argument(help="campaign/step")]) -> None:
+    """Send a live step now, in this process. A one-off step is sent once, however often this is asked."""
+    from smp_pipelines.operations.instance import open_instance
+    from smp_pipelines.operations.tick import Ticker, by_hand
+
+    with deployment() as loaded:
+        ref = loaded.project.step(step)
+        now = SystemClock().now()
+        loaded.refuse_to_send(ref, now)
+        with open_instance(loaded.settings, loaded.url) as instance:
+            result = Ticker(loaded, instance).send(by_hand(ref, now))
+        print_ticked(result)
+        if result.failure:
+            raise typer.Exit(1)
