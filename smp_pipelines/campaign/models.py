@@ -172,6 +172,15 @@ AnySchedule = Annotated[
 ]
 
 
+class Internal(FileModel):
+    """What makes a step an internal send: colleagues get another step's mail, for every record (F26)."""
+
+    content: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(/[a-z][a-z0-9_]*)?$")] = Field(
+        description="The step whose mail they get: its name, or campaign/step for one of another campaign"
+    )
+    records: Name = Field(description="Which records: a selection whose rows are records; it may look further ahead")
+
+
 class Step(FileModel):
     """One step of a campaign: what is sent to whom, and when."""
 
@@ -193,6 +202,13 @@ class Step(FileModel):
     block: Name | None = Field(default=None, description="True-or-false column of the record that stops the send (F27)")
     topic: Name = Field(description="What people can say yes or no to: a name under `topics` in smp.yaml")
     deduplicate: StrictBool = Field(default=True, description="One mail per e-mail address (F24)")
+    internal: Internal | None = Field(
+        default=None, description="Makes this an internal send: `selection` names the colleagues (F26)"
+    )
+    at_night: Literal["hold", "drop"] = Field(
+        default="hold",
+        description="What is left of a send at 23:00: hold it until 06:00, or drop it with that reason (F22)",
+    )
     late_minutes: Annotated[int, Field(ge=0, strict=True)] = Field(
         default=60, description="How many minutes late a missed moment is still sent"
     )
@@ -239,6 +255,29 @@ class Record(FileModel):
     title: Text = Field(description="The column that names a row to people")
 
 
+class Limit(FileModel):
+    """How fast mails may leave, for all workers together."""
+
+    per_second: Annotated[float, Field(gt=0, le=100_000)] | None = Field(default=None, description="Mails a second")
+    connections: Annotated[int, Field(ge=1, le=1000, strict=True)] | None = Field(
+        default=None, description="Connections at once"
+    )
+
+
+class Limits(Limit):
+    """The limits of the way out for mails, and of single recipient domains."""
+
+    domains: dict[str, Limit] = Field(default_factory=dict, description="By the domain of the recipient, e.g. kpn.nl")
+
+
+class FrequencyCap(FileModel):
+    """How many mails somebody gets at most in a number of days."""
+
+    mails: Annotated[int, Field(ge=1, le=1000, strict=True)] = Field(description="At most this many mails …")
+    days: Annotated[int, Field(ge=1, le=366, strict=True)] = Field(description="… in this many days, per person")
+    exempt: tuple[Name, ...] = Field(default=(), description="Topics that are always sent and do not count")
+
+
 class Project(FileModel):
     """The settings of a project: the contents of smp.yaml."""
 
@@ -249,6 +288,8 @@ class Project(FileModel):
         min_length=1, description="opt_in: mailed only after a yes; opt_out: mailed unless there was a no"
     )
     records: dict[Name, Record] = Field(default_factory=dict, description="Tables whose rows a step can be about")
+    frequency_cap: FrequencyCap | None = Field(default=None, description="How many mails somebody gets at most")
+    limits: Limits = Field(default_factory=Limits, description="How fast mails may leave, for all workers together")
 
     @property
     def zone(self) -> ZoneInfo:

@@ -287,9 +287,10 @@ def finish(connection: Connection, send: Send, now: datetime) -> bool:
             return True
         updated = connection.execute(
             "update smp.send set state = 'finished', finished_at = %s, changed_tx = pg_current_xact_id()"
-            " where send_id = %s and state = 'open' and not exists"
-            " (select 1 from smp.message where send_id = %s and state in ('planned', 'claimed'))",
-            (now, send.send_id, send.send_id),
+            " where send_id = %s and state = 'open'"
+            " and not exists (select 1 from smp.message where send_id = %s and state = 'planned')"
+            " and not exists (select 1 from smp.message where send_id = %s and state = 'claimed')",
+            (now, send.send_id, send.send_id, send.send_id),
         )
         return updated.rowcount == 1
 

@@ -5,8 +5,8 @@ set changed_tx = pg_current_xact_id(),
     state = case when o.open then 'open' else s.state end,
     finished_at = case when o.open then null else s.finished_at end
 from (
-    select exists (
-        select from smp.message where send_id = %(send_id)s and state in ('planned', 'claimed')
-    ) as open
+    select
+        exists (select from smp.message where send_id = %(send_id)s and state = 'planned')
+        or exists (select from smp.message where send_id = %(send_id)s and state = 'claimed') as open
 ) as o
 where s.send_id = %(send_id)s

@@ -5,17 +5,16 @@ from smp.send as s
 where s.state <> 'finished'
   and (
       s.state = 'planning'
-      or not exists (
-          select from smp.message as m where m.send_id = s.send_id and m.state in ('planned', 'claimed')
+      or not (
+          exists (select from smp.message as m where m.send_id = s.send_id and m.state = 'planned')
+          or exists (select from smp.message as m where m.send_id = s.send_id and m.state = 'claimed')
       )
       or exists (
           select from smp.message as m
-          where m.send_id = s.send_id
-            and (
-                m.state = 'planned' and (m.retry_at is null or m.retry_at <= %(now)s)
-                or m.state = 'claimed' and m.lease_until < %(now)s
-            )
-            and m.state in ('planned', 'claimed')
+          where m.send_id = s.send_id and m.state = 'planned' and (m.retry_at is null or m.retry_at <= %(now)s)
+      )
+      or exists (
+          select from smp.message as m where m.send_id = s.send_id and m.state = 'claimed' and m.lease_until < %(now)s
       )
   )
 order by s.send_id
