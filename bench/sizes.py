@@ -26,7 +26,7 @@ class Sizes:
     @classmethod
     def of(cls, people: int, steps: int) -> Sizes:
         """The sizes for a number of people, in the proportions of the targets (1,000,000 : 200,000 : 10,000)."""
-        return cls(people, people * _MOMENTS_A_PERSON, people // 5, people // 100, min(5_000, people // 40), steps)
+        return cls(people, people * _MOMENTS_A_PERSON, people // 5, people // 100, min(20_000, people // 40), steps)
 
     @classmethod
     def quick(cls) -> Sizes:

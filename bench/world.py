@@ -18,6 +18,8 @@ NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 REACHABLE, RECIPIENTS = "reachable", "first_people"
 """The selections of the benchmark: with exclusion and de-duplication, and the people to plan."""
 _CAMPAIGN = "bench"
+DELIVERED = f"{_CAMPAIGN}/planned_{LAPS}"
+"""The step that is delivered."""
 
 _SELECTIONS = {
     REACHABLE: """-- Whoever has an address and got no "we miss you" in the past year; of a shared address one person.
@@ -42,7 +44,7 @@ _STEP = """  planned_%d:
     sender: "Schouwburg De Linde <nieuws@schouwburg.example>"
     subject: "{{ person.first_name or 'Beste lezer' }}, uw stoel staat klaar"
     preheader: "Het is even geleden."
-    content: we_miss_you.mjml
+    content: %s
     selection: first_people
     topic: %s
 """
@@ -88,14 +90,16 @@ class World:
         folder = self.project / "campaigns" / _CAMPAIGN
         folder.mkdir(exist_ok=True)
         shutil.copy(self.project / "campaigns" / "we_miss_you" / "we_miss_you.mjml", folder)
+        shutil.copy(Path(__file__).with_name("delivery.html"), folder)
         # the steps that are planned ask for a yes (newsletter); the last one, for delivery, reaches nearly everybody
-        steps = [_STEP % (number, "newsletter") for number in range(LAPS)] + [_STEP % (LAPS, "service")]
+        steps = [_STEP % (number, "we_miss_you.mjml", "newsletter") for number in range(LAPS)]
+        steps.append(_STEP % (LAPS, "delivery.html", "service"))
         head = "name: Meten\ndescription: Stappen waarmee snelheid gemeten wordt\nsteps:\n"
         (folder / "campaign.yaml").write_text(head + "".join(steps), encoding="utf-8")
 
 
 def planned_step(number: int) -> str:
-    """The key of one of the benchmark's steps; number LAPS is the one to deliver."""
+    """The key of one of the steps that are planned."""
     return f"{_CAMPAIGN}/planned_{number}"
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from smp_pipelines.campaign.project import load_project
-from smp_pipelines.commands import ledger, person, selection, step
+from smp_pipelines.commands import ledger, person, selection, send, step, suppression
 from smp_pipelines.commands.shared import Project, deployment, local_moment, out, print_table, print_ticked, settings
 from smp_pipelines.deployment import check
 from smp_pipelines.problems import SmpError
@@ -28,7 +28,9 @@ for name, commands in (
     ("step", step.app),
     ("selection", selection.app),
     ("ledger", ledger.app),
+    ("send", send.app),
     ("person", person.app),
+    ("suppression", suppression.app),
 ):
     app.add_typer(commands, name=name)
 

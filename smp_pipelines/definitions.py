@@ -6,12 +6,13 @@ from functools import lru_cache
 
 import dagster as dg
 
-from smp_pipelines.assets.jobs import status_job
+from smp_pipelines.assets.jobs import cancel_job, status_job
 from smp_pipelines.assets.mirror import mirror_assets
 from smp_pipelines.assets.reports import report_assets
 from smp_pipelines.assets.runs import JOB_NAME
 from smp_pipelines.assets.selections import selection_assets
 from smp_pipelines.assets.sends import send_assets
+from smp_pipelines.assets.triggers import test_mail_job, trigger_assets, trigger_job
 from smp_pipelines.deployment import Deployment
 from smp_pipelines.schedules.continuous import step_schedules
 from smp_pipelines.sensors.lifecycle import lifecycle_sensor
@@ -35,9 +36,16 @@ def build_definitions(deployment: Deployment, clock: Clock | None = None) -> dg.
             mirror_assets(deployment),
             *selection_assets(deployment),
             *send_assets(deployment),
+            *trigger_assets(deployment),
             *report_assets(deployment),
         ],
-        jobs=[campaigns, status_job(deployment, clock)],
+        jobs=[
+            campaigns,
+            trigger_job(deployment, clock),
+            test_mail_job(deployment, clock),
+            status_job(deployment, clock),
+            cancel_job(deployment, clock),
+        ],
         schedules=step_schedules(deployment, clock),
         sensors=[lifecycle_sensor(deployment, clock)],
         # every op is one statement or one stream: a process of its own would only cost its start

@@ -6,6 +6,7 @@ op calls one of these methods and tells what happened.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,10 +25,13 @@ from smp_pipelines.reporting.moments import Moments, mirror_moments, prepare_lak
 from smp_pipelines.reporting.report import Published, publish, refresh_metrics
 from smp_pipelines.selection import materialisation
 from smp_pipelines.selection.library import SelectionLibrary, load_library
-from smp_pipelines.sending import ledger
+from smp_pipelines.sending import cancelling, ledger, unknown
+from smp_pipelines.sending.context import Recipient
 from smp_pipelines.sending.delivery import Delivering, Delivery
 from smp_pipelines.sending.due import Due, Skipped, due, ended
-from smp_pipelines.sending.ledger import Send, Totals
+from smp_pipelines.sending.given import Sent, plan_given, trigger_key
+from smp_pipelines.sending.ledger import Purpose, Send, Totals
+from smp_pipelines.sending.message import MessageBuilder
 from smp_pipelines.sending.planning import (
     SelectionRun,
     StaleSelectionError,
@@ -38,6 +42,8 @@ from smp_pipelines.sending.planning import (
     record_selection_run,
 )
 from smp_pipelines.sending.status import StatusChange, change_status, read_status, read_statuses
+from smp_pipelines.sending.testmail import refuse_outsiders, testmail_key
+from smp_pipelines.sending.transports import open_transport
 from smp_pipelines.stores.clock import Clock
 from smp_pipelines.stores.lake import Lake
 from smp_pipelines.stores.locks import locked
@@ -159,7 +165,7 @@ class Deployment:
             written = materialisation.write(connection, name, query, self.library.keys(name))
         with self.connection() as postgres:
             previous = read_previous_count(postgres, name)
-            figures = (written.row_count, written.with_address)
+            figures = (written.row_count, written.with_address or 0)
             run = record_selection_run(postgres, name, now, written.snapshot_id, figures, seen, run_id)
         return Materialised(run, written, previous, query)
 
@@ -178,15 +184,16 @@ class Deployment:
 
     def refuse_incomplete(self, ref: StepRef) -> None:
         """Raise ProjectError with what is wrong in the files that a step is made of: it must not be sent (F17, F39)."""
-        if ref.step.selection is not None:
-            self.library.get(ref.step.selection)
-        selection = self.project.folder / "sql" / "selections" / f"{ref.step.selection}.sql"
+        for name in ref.step.selections:
+            self.library.get(name)
+        selections = [self.library.folder / f"{name}.sql" for name in ref.step.selections]
+        shown = self.project.campaigns_folder / (ref.content_key or ref.key).partition("/")[0]
         problems = [
             problem
             for problem in [*check_project(self.project), *check_content(ref, self.project), *self.library.problems]
             if not problem.warning
             and problem.file
-            and (ref.folder in problem.file.parents or problem.file == selection)
+            and ({ref.folder, shown} & set(problem.file.parents) or problem.file in selections)
         ]
         if problems:
             raise ProjectError(problems)
@@ -210,48 +217,116 @@ class Deployment:
         return [ref.key for ref in done]
 
     def due(self, now: datetime) -> tuple[list[Due], list[Skipped]]:
-        """Everything that has to be sent now, and what is not sent and why."""
+        """Everything that has to be sent now, and what is not sent and why; cancelled sends are tidied up first."""
         with self.connection() as postgres:
+            cancelling.skip_returned(postgres, now)
             return due(postgres, self.project, now)
 
     def open_send(self, ref: StepRef, send_key: str, moment: datetime, now: datetime, run_id: str | None) -> Send:
         """The send with this key, made when it is not there."""
         with self.connection() as postgres:
-            return ledger.open_send(postgres, send_key, ref.key, moment, now, run_id)
+            return ledger.open_send(postgres, send_key, ref.key, moment, now, run_id, ref.step.purpose)
 
     def plan(self, ref: StepRef, send: Send, now: datetime, run_id: str | None) -> Send:
-        """Plan a send from the selection that this Dagster run materialised, or from a fresh one."""
+        """Plan a send from the selections that this Dagster run materialised, or from fresh ones.
+
+        An internal send has two: the colleagues, and the records that each of them gets (F26).
+        """
         self.refuse_incomplete(ref)
-        name = ref.step.selection
-        if name is None:
+        if send.state != "planning":
+            return send
+        if ref.step.selection is None:
             raise SmpError(f"{ref.key} has no selection")
         with self.connection() as postgres:
-            selection = read_selection_run(postgres, name, run_id) if run_id else None
+            names = ref.step.selections if run_id else ()
+            found = [read_selection_run(postgres, name, str(run_id)) for name in names]
             for _attempt in range(5):
-                if selection is None:
-                    selection = self._fresh_selection(ref, name, now, run_id)
+                made = [each for each in found if each is not None]
+                if len(made) < len(ref.step.selections):
+                    made = self._fresh_selections(ref, now, run_id)
                 try:
+                    records = made[-1] if ref.step.internal else None
                     with self.lake.open() as lake:
-                        return plan(postgres, lake, self.project, ref, send, selection, now)
+                        return plan(postgres, lake, self.project, ref, send, made[0], now, records)
                 except StaleSelectionError:
-                    selection = None
+                    found = []
         raise SmpError(f"{ref.key} is being planned by others all the time; try again")
 
-    def _fresh_selection(self, ref: StepRef, name: str, now: datetime, run_id: str | None) -> SelectionRun:
+    def _fresh_selections(self, ref: StepRef, now: datetime, run_id: str | None) -> list[SelectionRun]:
         record = self.project.record(ref)
         judged_by = ["crm.person", "crm.consent", "crm.suppression", *([record.table] if record else [])]
         self.mirror(judged_by)
-        self._refresh(name, now, run_id)
-        return self.materialise(name, now, run_id).run
+        runs = []
+        for name in ref.step.selections:
+            self._refresh(name, now, run_id)
+            runs.append(self.materialise(name, now, run_id).run)
+        return runs
+
+    def open_and_plan_given(
+        self,
+        ref: StepRef,
+        send_key: str,
+        recipients: Sequence[Recipient],
+        purpose: Purpose,
+        now: datetime,
+        run_id: str | None,
+    ) -> Send:
+        """A planned send to given people; one with this key that is there already is left as it is (F05, F28)."""
+        self.refuse_incomplete(ref)
+        with self.connection() as postgres, postgres.transaction():
+            send = ledger.open_send(postgres, send_key, ref.key, now, now, run_id, purpose)
+            return plan_given(postgres, self.project, ref, send, recipients, now)
+
+    def trigger(
+        self, ref: StepRef, recipients: Sequence[Recipient], key: str, clock: Clock, run_id: str | None
+    ) -> Sent:
+        """Send a trigger step to these people now, in this process; `key` is what it follows (F05).
+
+        Asked again with the same key, it goes on with the same send. At night it is planned, and held until 06:00.
+        """
+        send_key = trigger_key(ref, key)
+        send = self.open_and_plan_given(ref, send_key, recipients, ref.step.purpose, clock.now(), run_id)
+        return self._sent(send, self.deliver(send, clock))
+
+    def send_test(self, ref: StepRef, people: Sequence[int], record_id: int | None, clock: Clock, run_id: str) -> Sent:
+        """Send a test mail to internal test persons now, whatever the step's status and the hour (F28).
+
+        Raises SmpError that names everybody who may get none; then nobody is mailed.
+        """
+        with self.connection() as postgres:
+            refuse_outsiders(postgres, people)
+        now = clock.now()
+        recipients = [(person_id, record_id) for person_id in people]
+        send = self.open_and_plan_given(ref, testmail_key(ref, now, run_id), recipients, "test", now, run_id)
+        return self._sent(send, self.deliver(send, clock))
+
+    def _sent(self, send: Send, done: Delivery) -> Sent:
+        with self.connection() as postgres:
+            return Sent(ledger.read_send(postgres, send.send_id), ledger.totals(postgres, send), done.held)
 
     def deliver(self, send: Send, clock: Clock, progress: Callable[[Delivery], None] | None = None) -> Delivery:
         """Deliver what is left of a send."""
-        return Delivering(self.url, self.settings.transport_url, self.project, send, clock).run(progress)
+        return Delivering(self.settings, self.url, self.project, send, clock, processes=self.settings.processes).run(
+            progress
+        )
 
     def totals(self, send: Send) -> Totals:
         """The counts of a send as they are now."""
         with self.connection() as postgres:
             return ledger.totals(postgres, send)
+
+    def cancel_send(self, number: int, now: datetime, by: str, reason: str) -> int:
+        """Cancel what is left of a send, with audit; says how many rows. Raises SmpError for one that is finished."""
+        with self.connection() as postgres:
+            return cancelling.cancel(postgres, ledger.read_send(postgres, number), now, by, reason)
+
+    def look_up(self, send: Send, now: datetime) -> Counter[str]:
+        """Ask the transport what became of the unknown rows of a send, and resolve those that it knows."""
+        step = self.project.step(send.step).step
+        builder = MessageBuilder(sender=step.sender, reply_to=step.reply_to, step=send.step, send_key=send.send_key)
+        transport = open_transport(self.settings.transport_url)
+        with self.connection() as postgres:
+            return unknown.look_up(postgres, send, transport, builder.message_id, now)
 
     def refresh_metrics(self) -> tuple[int, int]:
         """Compute the metrics anew from the lake's contact moments."""

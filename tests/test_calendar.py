@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from calendar import monthrange
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -9,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smp_pipelines.campaign.calendar import cron_lines, due_moment, has_ended, is_quiet, moments
+from smp_pipelines.campaign.calendar import (
+    cron_lines,
+    due_moment,
+    has_ended,
+    is_quiet,
+    moments,
+    night_since,
+)
 from smp_pipelines.campaign.models import WEEKDAYS, OneOffSchedule, Schedule
 
 AMSTERDAM = ZoneInfo("Europe/Amsterdam")
@@ -197,3 +205,98 @@ def test_cron_lines_say_the_same_as_the_schedule() -> None:
 def test_moments_without_a_zone_are_refused() -> None:
     with pytest.raises(ValueError, match="time zone"):
         moments(daily("09:00"), AMSTERDAM, utc("2026-01-01").replace(tzinfo=None), utc("2026-01-02"))
+
+
+NIGHT_ZONES = [*ZONES, "America/Nuuk"]
+"""In Nuuk the clock jumps at 23:00 in spring, and shows the hour before midnight twice in autumn."""
+
+
+def a_quarter(name: str) -> st.SearchStrategy[datetime]:
+    """Quarters of an hour around both DST nights of 2026 in this zone, or any other day when it has none."""
+    zone = ZoneInfo(name)
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+    days = [begin + timedelta(days=day) for day in range(365)]
+    changes = [
+        day
+        for day in days
+        if day.astimezone(zone).utcoffset() != (day + timedelta(days=1)).astimezone(zone).utcoffset()
+    ]
+    return st.builds(
+        lambda day, quarters: day + timedelta(minutes=15 * quarters),
+        st.sampled_from(changes or days),
+        st.integers(-96, 192),
+    )
+
+
+@given(st.sampled_from(NIGHT_ZONES), st.data(), st.integers(-10, 130))
+def test_a_night_came_in_between_when_a_wall_clock_showed_it(name: str, data: st.DataObject, quarters: int) -> None:
+    zone, moment = ZoneInfo(name), data.draw(a_quarter(name))
+    now = moment + timedelta(minutes=15 * quarters)
+    walked = (moment + timedelta(minutes=15 * step) for step in range(quarters + 1))
+    assert night_since(moment, now, zone) is any(is_quiet(each.astimezone(zone).time()) for each in walked)
+
+
+@pytest.mark.parametrize(
+    ("moment", "now", "came"),
+    [
+        # the spring night is an hour shorter: 22:30 is 21:30 UTC, 23:00 is 22:00 UTC
+        ("2026-03-28T21:30", "2026-03-28T21:59", False),
+        ("2026-03-28T21:30", "2026-03-28T22:00", True),
+        ("2026-03-29T04:00", "2026-03-29T20:59", False),  # from 06:00 to 22:59 in summer time
+        ("2026-03-29T03:59", "2026-03-29T04:00", True),  # 05:59 was night itself
+        # the autumn night is an hour longer: 22:30 is 20:30 UTC, and 06:00 is 05:00 UTC
+        ("2026-10-24T20:30", "2026-10-24T20:59", False),
+        ("2026-10-24T20:30", "2026-10-24T21:00", True),
+        ("2026-10-24T20:30", "2026-10-25T09:00", True),
+        ("2026-10-25T05:00", "2026-10-25T21:59", False),  # from 06:00 to 22:59 in winter time
+        ("2026-10-25T04:59", "2026-10-25T05:00", True),
+        ("2026-10-25T05:00", "2026-10-25T04:00", False),  # backwards is no time at all
+    ],
+)
+def test_a_night_came_in_between_over_both_dst_nights(moment: str, now: str, came: bool) -> None:
+    assert night_since(utc(moment), utc(now), AMSTERDAM) is came
+
+
+def test_a_night_between_moments_without_a_zone_is_refused() -> None:
+    with pytest.raises(ValueError, match="time zone"):
+        night_since(utc("2026-01-01").replace(tzinfo=None), utc("2026-01-02"), AMSTERDAM)
+
+
+@given(st.dates(date(2026, 1, 1), date(2027, 12, 31)), st.sampled_from(QUARTERS), st.sampled_from(ZONES))
+def test_a_planned_one_off_step_is_due_once_at_the_time_on_the_wall_and_never_at_night(
+    day: date, at: time, name: str
+) -> None:
+    wall = datetime.combine(day, at)
+    zone, schedule = ZoneInfo(name), OneOffSchedule(at=wall)
+    found = moments(schedule, zone, datetime(2025, 12, 1, tzinfo=UTC), datetime(2028, 2, 1, tzinfo=UTC))
+    if is_quiet(wall.time()):
+        assert found == []
+    else:
+        assert [each.astimezone(zone).replace(tzinfo=None) for each in found] == [wall]
+        assert due_moment(schedule, zone, found[0]) == found[0]
+        assert due_moment(schedule, zone, found[0] - timedelta(minutes=1)) is None
+
+
+@given(schedules(), st.sampled_from(ZONES), st.integers(0, 200))
+def test_the_cron_lines_fire_at_every_moment_on_the_wall(schedule: Schedule, name: str, offset: int) -> None:
+    """What Dagster runs must leave no moment out: each moment's local minute, hour and day match a line."""
+    zone = ZoneInfo(name)
+    begin = datetime.combine(schedule.start, time(), tzinfo=UTC) + timedelta(days=offset)
+    lines = [line.split() for line in cron_lines(schedule)]
+    for moment in moments(schedule, zone, begin, begin + timedelta(days=40)):
+        wall = moment.astimezone(zone)
+        weekday = str((wall.weekday() + 1) % 7)
+        assert any(
+            (minute, hour) == (str(wall.minute), str(wall.hour))
+            and day in ("*", str(wall.day))
+            and (weekdays == "*" or weekday in weekdays.split(","))
+            for minute, hour, day, _month, weekdays in lines
+        )
+
+
+@given(st.integers(1, 31), st.integers(0, 30))
+def test_a_day_of_the_month_comes_in_the_months_that_have_it_and_only_once(day: int, years: int) -> None:
+    found = moments(monthly(day), AMSTERDAM, utc(f"{2026 + years}-01-01"), utc(f"{2027 + years}-01-01"))
+    months = [month for month in range(1, 13) if day <= monthrange(2026 + years, month)[1]]
+    assert [each.astimezone(AMSTERDAM).month for each in found] == months
+    assert {each.astimezone(AMSTERDAM).day for each in found} == {day}

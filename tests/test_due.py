@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 import pytest
 
+from smp_pipelines.campaign.models import OneOffSchedule, Schedule
+from smp_pipelines.deployment import Deployment
 from smp_pipelines.sending import ledger
 from smp_pipelines.sending.due import Due, Skipped, due, ended, judge, send_key
 from smp_pipelines.sending.ledger import LEASE, Outcome
@@ -65,7 +68,7 @@ def test_a_step_that_went_live_after_the_moment_is_not_sent_for_it(house: Theatr
     house.sql("update smp.step_status set since = %s", MONDAY_0900 + MINUTE)
     found, why = ask(house, MONDAY_0900 + 2 * MINUTE)
     assert found == []
-    assert why == "went live since 2026-11-23 09:01, after this moment"
+    assert why == "went live on 2026-11-23 09:01, after this moment"
 
 
 def test_a_moment_that_was_sent_is_not_due_again(house: Theatre) -> None:
@@ -168,3 +171,157 @@ def test_the_night_is_judged_by_the_clock_on_the_wall(house: Theatre) -> None:
     verdict = judge(project, ref, live, at_2259, at_2259 + MINUTE)
     assert isinstance(verdict, Skipped)
     assert verdict.why == "nothing is sent between 23:00 and 06:00"
+
+
+NIGHT = datetime(2026, 11, 23, 22, 30, tzinfo=UTC)  # half past eleven in Amsterdam
+MORNING = datetime(2026, 11, 24, 5, 0, tzinfo=UTC)  # six o'clock there
+
+
+def test_a_held_send_tells_how_many_mails_wait_and_why_and_goes_on_at_six(house: Theatre) -> None:
+    send = house.plan_these(house.people(3))
+    found, why = ask(house, NIGHT)
+    assert found == []
+    told = f"3 mails of send {send.send_id} wait: nothing is sent between 23:00 and 06:00; it goes on at 06:00"
+    assert told in why
+    assert ask(house, MORNING - MINUTE)[0] == []
+    assert [(each.send_key, each.planned) for each in ask(house, MORNING)[0]] == [(send.send_key, True)]
+
+
+def test_what_a_step_drops_at_night_is_taken_up_at_night_and_in_the_morning(house: Theatre) -> None:
+    house = with_step(house, at_night="drop")
+    send = house.plan_these(house.people(3))
+    for now in (NIGHT, MORNING):
+        assert [each.send_key for each in ask(house, now)[0]] == [send.send_key]
+
+
+def test_a_stopped_send_goes_on_when_the_step_is_live_again_long_after_late_minutes(house: Theatre) -> None:
+    send = house.plan_these(house.people(3))
+    house.status("stopped")
+    found, why = ask(house, MONDAY_0900)
+    assert found == []
+    assert f"3 mails of send {send.send_id} wait: status is stopped since 2026-11-22 09:00; it goes on when live" in why
+    house.live()
+    later = MONDAY_0900 + timedelta(days=20)
+    assert send.send_key in [each.send_key for each in ask(house, later)[0]]
+
+
+def test_after_the_end_date_what_waits_tells_how_it_is_ended(house: Theatre) -> None:
+    schedule = house.deployment.project.step(STEP).step.schedule
+    assert isinstance(schedule, Schedule)
+    house = with_step(house, schedule=schedule.model_copy(update={"end": date(2026, 11, 23)}))
+    send = house.plan_these(house.people(3))
+    tomorrow = MONDAY_0900 + timedelta(days=1)
+    assert house.deployment.stop_ended(tomorrow) == [STEP]
+    found, why = ask(house, tomorrow)
+    assert found == []
+    assert why.startswith(f"3 mails of send {send.send_id} wait: status is stopped since")
+    assert f"the end date has passed: `smp send cancel {send.send_id}` ends it" in why
+    assert house.deployment.cancel_send(send.send_id, tomorrow, "anna", "the season is over") == 3
+    assert "wait" not in ask(house, tomorrow)[1]
+
+
+def test_of_several_missed_moments_only_the_latest_is_sent_and_the_others_say_so(house: Theatre) -> None:
+    house = often(house)
+    found, why = ask(house, datetime(2026, 11, 23, 9, 5, tzinfo=UTC))
+    assert [each.send_key for each in found] == [f"{STEP}@2026-11-23T10:00+01:00"]
+    told = "the moment of 2026-11-23 {} was missed and that of 2026-11-23 10:00 has come: "
+    assert told.format("09:00") in why
+    assert told.format("09:30") in why
+    assert "only the latest is sent" in why
+
+
+def test_the_tick_of_an_earlier_moment_that_fires_late_gives_way_to_the_latest(house: Theatre) -> None:
+    """Dagster catches up tick by tick: without this rule two sends of a step would start at once (F21)."""
+    house = often(house)
+    ref, project = house.deployment.project.step(STEP), house.deployment.project
+    live = StepStatus(STEP, "live", None)
+    now = MONDAY_0900 + 65 * MINUTE
+    verdicts = [judge(project, ref, live, MONDAY_0900 + late * MINUTE, now) for late in (0, 30, 60)]
+    assert [type(verdict) for verdict in verdicts] == [Skipped, Skipped, Due]
+
+
+def test_a_send_that_was_opened_and_never_planned_gives_way_to_a_later_moment(house: Theatre) -> None:
+    house = often(house)
+    house.open_send(f"{STEP}@2026-11-23T09:00+01:00")
+    found, why = ask(house, MONDAY_0900 + 65 * MINUTE)
+    assert [each.send_key for each in found] == [f"{STEP}@2026-11-23T10:00+01:00"]
+    assert why.count("the moment of 2026-11-23 09:00 was missed") == 1
+
+
+def test_a_moment_that_was_sent_says_nothing_when_the_next_one_comes(house: Theatre) -> None:
+    house = often(house)
+    for moment in ("09:00", "09:30"):
+        finish(house, f"{STEP}@2026-11-23T{moment}+01:00")
+    assert ask(house, MONDAY_0900 + 65 * MINUTE)[1] == ""
+
+
+def test_a_machine_that_was_off_over_the_night_sends_no_moment_of_the_evening_before(house: Theatre) -> None:
+    evening = at_times(house, time(22, 30))
+    house = with_step(house, schedule=evening)
+    assert ask(house, NIGHT)[1] == "nothing is sent between 23:00 and 06:00"
+    assert ask(house, MORNING)[1] == "this moment was missed by more than 60 minutes (late_minutes)"
+    house = with_step(house, schedule=evening, late_minutes=600)
+    assert [each.ref.key for each in ask(house, MORNING)[0]] == [STEP]
+    house = with_step(house, schedule=evening, late_minutes=600, at_night="drop")
+    assert "this step drops what is left at 23:00" in ask(house, MORNING)[1]
+
+
+def test_a_one_off_whose_moment_the_machine_missed_is_sent_late_and_then_only_by_hand(house: Theatre) -> None:
+    house = with_step(house, send="one_off", schedule=OneOffSchedule.model_validate({"at": "2026-11-23 09:00"}))
+    assert [each.send_key for each in ask(house, MONDAY_0900 + 60 * MINUTE)[0]] == [f"{STEP}@once"]
+    found, why = ask(house, MONDAY_0900 + 61 * MINUTE)
+    assert found == []
+    assert why == (
+        "this moment was missed by more than 60 minutes (late_minutes); "
+        "`smp step send servicemails/servicemail` sends it now"
+    )
+
+
+def test_a_one_off_that_goes_live_after_its_moment_mails_nobody_by_itself(house: Theatre) -> None:
+    house = with_step(house, send="one_off", schedule=OneOffSchedule.model_validate({"at": "2026-11-23 09:00"}))
+    house.sql("update smp.step_status set since = %s", MONDAY_0900 + 5 * MINUTE)
+    found, why = ask(house, MONDAY_0900 + 6 * MINUTE)
+    assert found == []
+    assert why == (
+        "it was planned for 2026-11-23 09:00 and went live on 2026-11-23 09:05, after that; "
+        "`smp step send servicemails/servicemail` sends it now"
+    )
+
+
+def test_a_send_that_was_cancelled_is_told_so(house: Theatre) -> None:
+    key = f"{STEP}@2026-11-23T09:00+01:00"
+    send = house.open_send(key)
+    house.deployment.cancel_send(send.send_id, MONDAY_0900, "anna", "wrong date")
+    assert ask(house, MONDAY_0900) == ([], f"was cancelled: {key}")
+
+
+def test_a_test_mail_goes_on_by_night_and_without_a_live_step_and_is_never_planned_anew(house: Theatre) -> None:
+    send = house.plan_these(house.people(2))
+    house.sql("update smp.send set purpose = 'test'")
+    house.status("concept")
+    assert [each.send_key for each in ask(house, NIGHT)[0]] == [send.send_key]
+    house.sql("update smp.send set state = 'planning'")
+    found, why = ask(house, NIGHT)
+    assert found == []
+    assert "ask for it again" in why
+
+
+def at_times(house: Theatre, *times: time) -> Schedule:
+    schedule = house.deployment.project.step(STEP).step.schedule
+    assert isinstance(schedule, Schedule)
+    return schedule.model_copy(update={"times": times})
+
+
+def often(house: Theatre) -> Theatre:
+    """The same theatre, with a service mail at nine, half past nine and ten that may be sent ten hours late."""
+    return with_step(house, late_minutes=600, schedule=at_times(house, time(9), time(9, 30), time(10)))
+
+
+def with_step(house: Theatre, **changes: object) -> Theatre:
+    """The same theatre with another service mail in its files."""
+    project = house.deployment.project
+    campaign = project.campaigns["servicemails"]
+    steps = {**campaign.steps, "servicemail": campaign.steps["servicemail"].model_copy(update=changes)}
+    campaigns = {**project.campaigns, "servicemails": campaign.model_copy(update={"steps": steps})}
+    opened = house.deployment
+    return Theatre(Deployment(opened.settings, replace(project, campaigns=campaigns), opened.library))

@@ -88,10 +88,15 @@ def condition(lake: duckdb.DuckDBPyConnection, macro: str, table: str = "crm.per
     ]
 
 
+def sample_selections() -> dict[str, Selection]:
+    """The sample's selections, with what its steps need of them."""
+    of_records = {"performances_in_four_days"}
+    keys = {name: ["performance_id"] for name in ("visitors_in_two_days", *of_records)}
+    return load_selections(ROOT / "sql" / "selections", CATALOG, STEPS, keys, of_records)
+
+
 def test_the_sample_selections_compile_with_their_descriptions() -> None:
-    selections = load_selections(
-        ROOT / "sql" / "selections", CATALOG, STEPS, {"visitors_in_two_days": ["performance_id"]}
-    )
+    selections = sample_selections()
     assert {"visitors_in_two_days", "we_miss_you", "newsletter_readers"} <= selections.keys()
     visitors = selections["visitors_in_two_days"]
     assert visitors.columns == {"person_id": "BIGINT", "performance_id": "BIGINT"}
@@ -99,10 +104,22 @@ def test_the_sample_selections_compile_with_their_descriptions() -> None:
     assert visitors.description.startswith("Everyone with a ticket for a performance in two days")
 
 
+def test_a_selection_of_records_needs_the_records_key_and_no_person(tmp_path: Path) -> None:
+    (tmp_path / "shows.sql").write_text("-- Shows.\nselect performance_id from crm.performance")
+    (tmp_path / "halls.sql").write_text("-- Halls.\nselect hall from crm.performance")
+    keys = {name: ["performance_id"] for name in ("shows", "halls")}
+    selections, problems = read_selections(tmp_path, CATALOG, STEPS, keys, {"shows", "halls"})
+    assert list(selections) == ["shows"]
+    assert [(problem.file, problem.message) for problem in problems] == [
+        (tmp_path / "halls.sql", "the selection does not give performance_id")
+    ]
+    assert len(read_selections(tmp_path, CATALOG, STEPS, keys)[1]) == 3, "people are needed of any other selection"
+
+
 def test_visitors_get_one_row_per_performance_in_two_days_until_they_received_it(
     lake: duckdb.DuckDBPyConnection,
 ) -> None:
-    visitors = load_selections(ROOT / "sql" / "selections", CATALOG, STEPS)["visitors_in_two_days"]
+    visitors = sample_selections()["visitors_in_two_days"]
     assert rows(lake, visitors) == [(person, performance) for person in (1, 2, 3, 4) for performance in (10, 11)]
     received(lake, 1, 10, "2026-02-28T09:00:00+01:00", "servicemails/servicemail")
     received(lake, 3, 11, "2026-01-01T09:00:00+01:00", "servicemails/servicemail")  # longer ago than 30 days
@@ -111,14 +128,14 @@ def test_visitors_get_one_row_per_performance_in_two_days_until_they_received_it
 
 
 def test_the_moment_decides_which_performances_are_in_two_days(lake: duckdb.DuckDBPyConnection) -> None:
-    visitors = load_selections(ROOT / "sql" / "selections", CATALOG, STEPS)["visitors_in_two_days"]
+    visitors = sample_selections()["visitors_in_two_days"]
     before_midnight, after_midnight = datetime(2026, 3, 1, 22, 59, tzinfo=UTC), datetime(2026, 3, 1, 23, 1, tzinfo=UTC)
     assert {row[1] for row in rows(lake, visitors, before_midnight)} == {10, 11}
     assert {row[1] for row in rows(lake, visitors, after_midnight)} == {13}
 
 
 def test_we_miss_you_counts_the_last_ticket_not_the_first(lake: duckdb.DuckDBPyConnection) -> None:
-    missed = load_selections(ROOT / "sql" / "selections", CATALOG, STEPS)["we_miss_you"]
+    missed = sample_selections()["we_miss_you"]
     assert rows(lake, missed) == []
     assert rows(lake, missed, datetime(2027, 3, 1, tzinfo=UTC)) == [(1,), (2,), (3,), (4,)]
     received(lake, 2, None, "2027-02-01T09:00:00+01:00", "we_miss_you/we_miss_you")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 
 import dagster as dg
 
@@ -52,6 +53,26 @@ def stacked_days(title: str, days: Sequence[str], series: Mapping[str, Sequence[
     axes.tick_params(labelsize=8, labelcolor=_INK)
     axes.tick_params(axis="x", rotation=45 if len(days) > 7 else 0)
     axes.legend(fontsize=8, frameon=False)
+    return _picture(figure, title)
+
+
+def course(title: str, values: Sequence[tuple[datetime, float]], seconds: float) -> dg.MarkdownMetadataValue:
+    """A picture of figures over time, in local time, each for the `seconds` from its moment on."""
+    from matplotlib.figure import Figure
+
+    begins_at = [moment for moment, _value in values]
+    begins_at.append(begins_at[-1] + timedelta(seconds=seconds))
+    edges = [moment.timestamp() for moment in begins_at]
+    named = range(0, len(edges), (len(edges) + 6) // 7)
+    words = "%H:%M:%S" if seconds < 60 else "%d-%m %H:%M" if seconds < 86400 else "%d-%m"
+    figure = Figure(figsize=(8, 2.6), layout="constrained")
+    axes = figure.subplots()
+    axes.stairs([value for _moment, value in values], edges, fill=True, color=_COLOURS["accepted"])
+    axes.set_xticks([edges[place] for place in named], [f"{begins_at[place]:{words}}" for place in named])
+    axes.set_ylim(0, max([*(value for _moment, value in values), 1]) * 1.15)
+    axes.set_title(title, loc="left", fontsize=10, color=_INK)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=8, labelcolor=_INK)
     return _picture(figure, title)
 
 

@@ -46,3 +46,27 @@ def status_job(deployment: Deployment, clock: Clock) -> dg.JobDefinition:
         change_status()
 
     return step_status
+
+
+class CancelConfig(dg.Config):
+    """What to fill in: the number of the send (`smp send list`, or the asset's page), who you are, and why."""
+
+    send: int
+    by: str
+    reason: str
+
+
+def cancel_job(deployment: Deployment, clock: Clock) -> dg.JobDefinition:
+    """Cancel what is left of a send, with audit; the same as `smp send cancel`."""
+
+    @dg.op(name="cancel_what_is_left", description="Mails that a worker has in hand at this moment may still leave.")
+    def cancel_what_is_left(context: dg.OpExecutionContext, config: CancelConfig) -> None:
+        with told():
+            count = deployment.cancel_send(config.send, clock.now(), config.by, config.reason)
+        context.log.info(f"send {config.send}: {count:,} mails will not be sent, cancelled by {config.by}")
+
+    @dg.job(name="cancel_send", description="Cancel what is left of a send; who is not mailed is skipped as cancelled")
+    def cancel_send() -> None:
+        cancel_what_is_left()
+
+    return cancel_send

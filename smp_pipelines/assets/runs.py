@@ -9,7 +9,7 @@ import dagster as dg
 from smp_pipelines.assets.facts import CLOCK_TAG, MOMENT_TAG, SEND_KEY_TAG, STEP_TAG
 from smp_pipelines.assets.mirror import table_key
 from smp_pipelines.assets.selections import selection_key
-from smp_pipelines.assets.sends import send_key
+from smp_pipelines.assets.sends import is_triggered, send_key
 from smp_pipelines.campaign.project import StepRef
 from smp_pipelines.deployment import MOMENTS, Deployment
 from smp_pipelines.sending.due import Due
@@ -20,7 +20,8 @@ _DOWNSTREAM = [dg.AssetKey("contact_moments"), dg.AssetKey("flow_metrics"), dg.A
 
 def step_assets(deployment: Deployment, ref: StepRef) -> list[dg.AssetKey]:
     """From the crm tables that the step needs to the report file."""
-    names = deployment.library.with_upstream(str(ref.step.selection))
+    upstream = [name for each in ref.step.selections for name in deployment.library.with_upstream(each)]
+    names = list(dict.fromkeys(upstream))
     tables = {table for name in names for table in deployment.library.dependencies(name) if table.startswith("crm.")}
     tables |= {"crm.person", "crm.consent", "crm.suppression", *deployment.library.mart_tables()}
     if ref.step.record:
@@ -36,6 +37,10 @@ def step_assets(deployment: Deployment, ref: StepRef) -> list[dg.AssetKey]:
 
 def due_assets(deployment: Deployment, due: Due) -> list[dg.AssetKey]:
     """What a run of a due send materialises; people who are in the ledger already need no selection any more."""
+    if is_triggered(due.ref):
+        # what is held since the night may be the first send of all: the tables of the report are not there yet
+        tables = [table_key(table) for table in sorted(deployment.library.mart_tables())]
+        return [*tables, send_key(due.ref), *_DOWNSTREAM]
     return [send_key(due.ref), *_DOWNSTREAM] if due.planned else step_assets(deployment, due.ref)
 
 

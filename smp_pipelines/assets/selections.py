@@ -10,10 +10,15 @@ from smp_pipelines.assets.mirror import table_key
 from smp_pipelines.deployment import Deployment, Materialised
 
 _CHECKS = {
-    "key_unique": "No person (with the same linked record) is in the selection twice",
+    "key_unique": "No person (with the same linked record), or no record, is in the selection twice",
     "address_share": "At least half of the people have an e-mail address",
     "volume": "The selection is between half and twice the size it had the time before",
 }
+
+
+def _check_names(deployment: Deployment, name: str) -> list[str]:
+    """The checks of a selection; the rows of one that is there for its records have no address."""
+    return [check for check in _CHECKS if check != "address_share" or not deployment.library.is_of_records(name)]
 
 
 def selection_key(name: str) -> dg.AssetKey:
@@ -35,7 +40,9 @@ def _selection_asset(deployment: Deployment, name: str) -> dg.AssetsDefinition:
         description=deployment.library.description(name),
         group_name="selections",
         kinds={"sql", "ducklake"},
-        check_specs=[dg.AssetCheckSpec(check, asset=key, description=text) for check, text in _CHECKS.items()],
+        check_specs=[
+            dg.AssetCheckSpec(check, asset=key, description=_CHECKS[check]) for check in _check_names(deployment, name)
+        ],
     )
     def selection(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         facts = read_facts(context.run)
@@ -52,12 +59,13 @@ def _selection_asset(deployment: Deployment, name: str) -> dg.AssetsDefinition:
 def _metadata(done: Materialised) -> dict[str, dg.MetadataValue | int | str]:
     metadata: dict[str, dg.MetadataValue | int | str] = {
         "dagster/row_count": done.run.row_count,
-        "with an address": done.written.with_address,
         "preview": table(*done.written.preview),
         "SQL": dg.MetadataValue.md(f"```sql\n{done.sql}\n```"),
         "lake snapshot": done.run.snapshot_id,
         "evaluated at": dg.MetadataValue.timestamp(done.run.moment),
     }
+    if done.written.with_address is not None:
+        metadata["with an address"] = done.written.with_address
     if done.previous is not None:
         metadata["change since the time before"] = done.run.row_count - done.previous
     return metadata
@@ -73,14 +81,15 @@ def _checks(done: Materialised) -> Iterator[dg.AssetCheckResult]:
         if done.written.repeated_keys == 0
         else f"{done.written.repeated_keys} rows are there more than once",
     )
-    share = done.written.with_address / count if count else 1.0
-    yield dg.AssetCheckResult(
-        check_name="address_share",
-        passed=share >= 0.5,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={"share with an address": share},
-        description=f"{share:.0%} of the rows have an e-mail address",
-    )
+    if done.written.with_address is not None:
+        share = done.written.with_address / count if count else 1.0
+        yield dg.AssetCheckResult(
+            check_name="address_share",
+            passed=share >= 0.5,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={"share with an address": share},
+            description=f"{share:.0%} of the rows have an e-mail address",
+        )
     steady = before is None or before < 100 or before / 2 <= count <= before * 2
     yield dg.AssetCheckResult(
         check_name="volume",

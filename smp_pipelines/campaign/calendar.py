@@ -32,6 +32,22 @@ def is_quiet(moment: time) -> bool:
     return wall >= QUIET_FROM or wall < QUIET_UNTIL
 
 
+def night_since(moment: datetime, now: datetime, zone: ZoneInfo) -> bool:
+    """Tell whether any instant from `moment` up to `now` lay in the quiet hours (F22): what is left ran into a night.
+
+    Both are aware; ValueError otherwise. False when `now` is before `moment`.
+    """
+    if moment.tzinfo is None or now.tzinfo is None:
+        raise ValueError("moment and now need a time zone")
+    if now < moment:
+        return False
+    began = moment.astimezone(zone)
+    if is_quiet(began.time()):
+        return True
+    # It is day at the moment, so the next night begins at 23:00 of that same local date, also when its clock changes.
+    return now >= datetime.combine(began.date(), QUIET_FROM, tzinfo=zone).astimezone(UTC)
+
+
 def cron_lines(schedule: Schedule) -> list[str]:
     """Give one cron line per time of day, in local time, earliest first (F20).
 

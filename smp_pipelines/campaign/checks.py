@@ -30,10 +30,11 @@ def check_project(project: LoadedProject) -> list[Problem]:
 
     All files are checked, in the order of the steps; nothing is raised.
     """
-    problems = list(_records(project))
+    problems = [*_records(project), *_exempt_topics(project)]
     for ref in project.steps():
         check = _StepCheck(project, ref)
-        for part in (check.needs, check.names, check.record, check.next_step, check.schedule):
+        about_mail = (check.internal,) if ref.step.internal else (check.mail, check.record)
+        for part in (*about_mail, check.needs, check.names, check.next_step, check.schedule):
             problems += part()
     return problems + list(_loops(project))
 
@@ -52,6 +53,16 @@ def _records(project: LoadedProject) -> Iterator[Problem]:
                 file, line = project.settings_line(f"records.{name}.{field}")
                 remedy = did_you_mean(column, table.columns)
                 yield Problem(file, line, f"record {name}: {record.table} has no column {column}", remedy)
+
+
+def _exempt_topics(project: LoadedProject) -> Iterator[Problem]:
+    """Check that the topics which the frequency cap leaves alone exist."""
+    cap = project.settings.frequency_cap
+    for position, topic in enumerate(cap.exempt if cap else ()):
+        if topic not in project.settings.topics:
+            file, line = project.settings_line(f"frequency_cap.exempt.{position}")
+            remedy = did_you_mean(topic, project.settings.topics)
+            yield Problem(file, line, f"frequency_cap: there is no topic {topic} to exempt", remedy)
 
 
 def _loops(project: LoadedProject) -> Iterator[Problem]:
@@ -83,8 +94,8 @@ class _StepCheck:
         file, line = self.project.line(self.ref.key, place)
         return Problem(file, line, f"step {self.ref.key}: {message}", remedy, warning)
 
-    def needs(self) -> Iterator[Problem]:
-        """Check what an e-mail step cannot do without (F16), and the description (F02)."""
+    def mail(self) -> Iterator[Problem]:
+        """Check what an e-mail cannot do without (F16), and its file."""
         if not self.step.sender:
             remedy = 'add e.g. `sender: "Kassa <kassa@example.nl>"`'
             yield self.problem("sender", "the sender address is missing; nobody would know who mails them", remedy)
@@ -94,6 +105,12 @@ class _StepCheck:
             yield self.problem(
                 "content", "the content is missing", "add `content: …`, a .mjml or .html file in this folder"
             )
+        elif not (self.ref.folder / self.step.content).is_file():
+            near = did_you_mean(self.step.content, _file_names(self.ref.folder, ("*.mjml", "*.html")))
+            yield self.problem("content", f"there is no file {self.step.content} in this folder", near)
+
+    def needs(self) -> Iterator[Problem]:
+        """Check that a step says who gets it (F16), and its description (F02)."""
         if self.step.selection is None and self.step.send != "trigger":
             remedy = "add `selection: …`, the name of a file in sql/selections"
             yield self.problem("selection", "the selection is missing; it says who gets this", remedy)
@@ -102,16 +119,14 @@ class _StepCheck:
             yield self.problem("description", "the description is missing", remedy, warning=True)
 
     def names(self) -> Iterator[Problem]:
-        """Check the files and topic that the step names."""
-        if self.step.content and not (self.ref.folder / self.step.content).is_file():
-            remedy = did_you_mean(self.step.content, _file_names(self.ref.folder, ("*.mjml", "*.html")))
-            yield self.problem("content", f"there is no file {self.step.content} in this folder", remedy)
-        if self.step.selection is not None:
-            known = [Path(name).stem for name in _file_names(self.project.folder / "sql" / "selections", ("*.sql",))]
-            if self.step.selection not in known:
-                remedy = nearest(self.step.selection, known)
-                remedy = f"did you mean {remedy}?" if remedy else f"write sql/selections/{self.step.selection}.sql"
-                yield self.problem("selection", f"there is no selection {self.step.selection}", remedy)
+        """Check the selections and the topic that the step names."""
+        records = self.step.internal.records if self.step.internal else None
+        for place, name in (("selection", self.step.selection), ("internal.records", records)):
+            known = [Path(file).stem for file in _file_names(self.project.folder / "sql" / "selections", ("*.sql",))]
+            if name is not None and name not in known:
+                near = nearest(name, known)
+                advice = f"did you mean {near}?" if near else f"write sql/selections/{name}.sql"
+                yield self.problem(place, f"there is no selection {name}", advice)
         if self.step.topic not in self.project.settings.topics:
             remedy = did_you_mean(self.step.topic, self.project.settings.topics)
             yield self.problem("topic", f"there is no topic {self.step.topic} in smp.yaml", remedy)
@@ -138,6 +153,32 @@ class _StepCheck:
             yield self.problem(
                 "block", f"{table.name}.{block} is {kind}, not true or false", did_you_mean(block, ticks)
             )
+
+    def internal(self) -> Iterator[Problem]:
+        """Check what an internal step shows to colleagues (F26): another step's mail, for every record."""
+        content = next((other for other in self.project.steps() if other.key == self.ref.content_key), None)
+        if content is None or self.step.internal is None:
+            known = [self._short(other.key) for other in self.project.steps() if other.step.internal is None]
+            name = self._short(self.ref.content_key or "")
+            yield self.problem("internal.content", f"there is no step {name}", did_you_mean(name, known))
+            return
+        if content.step.internal is not None:
+            message = f"{content.key} is an internal step itself and has no mail of its own"
+            yield self.problem("internal.content", message, "name the step whose mail the colleagues check")
+            return
+        if content.step.record is None:
+            message = f"{content.key} has no linked record, so there is nothing to show its mail for"
+            yield self.problem("internal.content", message, f"add `record: …` to {content.key}")
+        for place in ("content", "record", "block"):
+            own = getattr(self.step, place)
+            if own and own != getattr(content.step, place):
+                yield self.problem(place, f"`{place}` comes from {content.key}", f"leave `{place}` out here")
+        if self.step.send == "trigger":
+            message = "an internal step is sent by a schedule or by hand, not after another step"
+            yield self.problem("send", message, "write `send: continuous` with a `schedule`, or `send: one_off`")
+        if isinstance(self.step.schedule, Schedule) and len(self.step.schedule.times) > 1:
+            message = f"the colleagues get the mail of the same record {len(self.step.schedule.times)} times a day"
+            yield self.problem("schedule.times", message, "keep one time: a check leaves nobody out", warning=True)
 
     def next_step(self) -> Iterator[Problem]:
         """Check the next step, and that a trigger step follows something (F01, F05)."""

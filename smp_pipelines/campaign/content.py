@@ -8,8 +8,8 @@ exist is an error, found by `check_content` before anybody is mailed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -59,6 +59,23 @@ class Rendered:
     text: str
 
 
+def content_ref(ref: StepRef, project: LoadedProject) -> StepRef:
+    """The step whose content is sent: of an internal step the step that it shows, else the step itself (F26).
+
+    What the internal step says itself (sender, reply_to, subject, preheader) stands in place of what
+    the other one says. Raises ProjectError when an internal step names no step with a mail of its own.
+    """
+    if ref.content_key is None:
+        return ref
+    shown = next((other for other in project.steps() if other.key == ref.content_key), None)
+    if shown is None or shown.step.internal is not None:
+        file, line = project.line(ref.key, "internal.content")
+        message = f"step {ref.key}: {ref.content_key} is no step with a mail of its own"
+        raise ProjectError([Problem(file, line, message, "name the step whose mail the colleagues check")])
+    said = {name: getattr(ref.step, name) for name in ("sender", "reply_to", "subject", "preheader")}
+    return replace(shown, step=shown.step.model_copy(update=said))
+
+
 @dataclass(frozen=True, slots=True)
 class Content:
     """The compiled templates of one step; `render` may be called from any thread."""
@@ -72,7 +89,12 @@ class Content:
 
     @classmethod
     def compile(cls, ref: StepRef, project: LoadedProject) -> Content:
-        """Compile a step's templates, once per step; ProjectError when they cannot be."""
+        """Compile a step's templates, once per step; ProjectError when they cannot be.
+
+        An internal step has the templates of the step that it shows, word for word: a template that
+        names its step or campaign names the other one (F26).
+        """
+        ref = content_ref(ref, project)
         if not ref.step.content:
             file, line = project.line(ref.key, "content")
             raise ProjectError([Problem(file, line, f"step {ref.key}: the content is missing", "add `content: …`")])
@@ -120,8 +142,11 @@ class Content:
 def check_content(ref: StepRef, project: LoadedProject) -> list[Problem]:
     """Find what is wrong in a step's subject, preheader and template files, each with file and line.
 
-    A content that is missing altogether is for `check_project` to tell.
+    A content that is missing altogether is for `check_project` to tell. An internal step has the
+    problems of the step that it shows, and those of what it says itself.
     """
+    if ref.content_key is not None:
+        return _internal_problems(ref, project)
     names = _names(ref, project)
     problems = list(_field_problems(ref, project, names))
     if not ref.step.content or not (ref.folder / ref.step.content).is_file():
@@ -135,6 +160,21 @@ def check_content(ref: StepRef, project: LoadedProject) -> list[Problem]:
             problems += _trial_problems(ref, project, Content.compile(ref, project))
     except ProjectError as error:
         problems += error.problems
+    return problems
+
+
+def _internal_problems(ref: StepRef, project: LoadedProject) -> list[Problem]:
+    try:
+        sent = content_ref(ref, project)
+    except ProjectError:
+        return []  # `check_project` tells it
+    shown = project.step(sent.key)
+    problems = check_content(shown, project)
+    own = [name for name in ("subject", "preheader") if getattr(sent.step, name) != getattr(shown.step, name)]
+    if own:
+        problems += _field_problems(ref, project, _names(shown, project), own)
+        if all(problem.warning for problem in problems) and (sent.folder / sent.step.content).is_file():
+            problems += _trial_problems(sent, project, Content.compile(sent, project))
     return problems
 
 
@@ -175,10 +215,13 @@ def _names(ref: StepRef, project: LoadedProject) -> Names:
     return Names(attributes, frozenset(empty | {"organisation"}))
 
 
-def _field_problems(ref: StepRef, project: LoadedProject, names: Names) -> Iterator[Problem]:
+def _field_problems(
+    ref: StepRef, project: LoadedProject, names: Names, places: Sequence[str] = ("subject", "preheader")
+) -> Iterator[Problem]:
     """Check the templates that stand in campaign.yaml itself."""
     environment = make_environment(project.settings.language, project.settings.zone, html=False)
-    for place, text in (("subject", ref.step.subject), ("preheader", ref.step.preheader or "")):
+    for place in places:
+        text = getattr(ref.step, place) or ""
         file, line = project.line(ref.key, place)
         for finding in inspect_template(text, names, environment):
             message = f"step {ref.key}, {place}: {finding.message}"

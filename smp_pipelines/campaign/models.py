@@ -29,6 +29,7 @@ from pydantic import (
     ValidationInfo,
     WithJsonSchema,
     field_validator,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
@@ -182,7 +183,11 @@ class Internal(FileModel):
 
 
 class Step(FileModel):
-    """One step of a campaign: what is sent to whom, and when."""
+    """One step of a campaign: what is sent to whom, and when.
+
+    An internal step leaves sender, subject, preheader and record out: loading a project takes them
+    from the step whose mail it shows.
+    """
 
     name: Text = Field(description="What colleagues call this step")
     description: str = Field(default="", description="Who gets this, and when; shown in every overview (F02)")
@@ -201,7 +206,9 @@ class Step(FileModel):
     record: Name | None = Field(default=None, description="What the mail is about: a name under `records` in smp.yaml")
     block: Name | None = Field(default=None, description="True-or-false column of the record that stops the send (F27)")
     topic: Name = Field(description="What people can say yes or no to: a name under `topics` in smp.yaml")
-    deduplicate: StrictBool = Field(default=True, description="One mail per e-mail address (F24)")
+    deduplicate: StrictBool = Field(
+        default=True, description="One mail per e-mail address (F24); an internal step: left out means no"
+    )
     internal: Internal | None = Field(
         default=None, description="Makes this an internal send: `selection` names the colleagues (F26)"
     )
@@ -216,6 +223,25 @@ class Step(FileModel):
         default=None, description="The next step: its name, or campaign/step for one of another campaign (F01)"
     )
     schedule: AnySchedule | None = Field(default=None, validate_default=True, description="When it is sent")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _every_record_is_shown(cls, written: Any) -> Any:
+        """Colleagues want to see the mail of every record, so an internal step does not de-duplicate by itself."""
+        if isinstance(written, dict) and written.get("internal") is not None and "deduplicate" not in written:
+            return {**written, "deduplicate": False}
+        return written
+
+    @property
+    def purpose(self) -> Literal["live", "internal"]:
+        """The key space of the step's sends: an internal send never counts as a contact moment (F26)."""
+        return "live" if self.internal is None else "internal"
+
+    @property
+    def selections(self) -> tuple[str, ...]:
+        """The selections that a send is planned from: who gets it and, for an internal step, about which records."""
+        names = (self.selection, self.internal.records if self.internal else None)
+        return tuple(dict.fromkeys(name for name in names if name is not None))
 
     @field_validator("schedule")
     @classmethod

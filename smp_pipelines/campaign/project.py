@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from smp_pipelines.campaign.document import Document, read_document
@@ -19,6 +20,8 @@ from smp_pipelines.problems import Problem, ProjectError, SmpError
 
 SETTINGS_FILE = "smp.yaml"
 CAMPAIGN_FILE = "campaign.yaml"
+_SHARED_WITH_CONTENT = ("sender", "reply_to", "subject", "preheader", "record")
+"""What an internal step has from the step whose mail it shows, where it says nothing itself (F26)."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,15 @@ class StepRef:
     @property
     def next_key(self) -> str | None:
         """The key of the next step (F01), or None; a bare name means a step of the same campaign."""
-        if self.step.next is None:
-            return None
-        return self.step.next if "/" in self.step.next else f"{self.campaign}/{self.step.next}"
+        return self._key_of(self.step.next)
+
+    @property
+    def content_key(self) -> str | None:
+        """The key of the step whose mail an internal step shows (F26); None for a step with a mail of its own."""
+        return self._key_of(self.step.internal.content if self.step.internal else None)
+
+    def _key_of(self, name: str | None) -> str | None:
+        return name if name is None or "/" in name else f"{self.campaign}/{name}"
 
 
 @dataclass(frozen=True)
@@ -69,20 +78,28 @@ class LoadedProject:
         return self.folder / "campaigns"
 
     def steps(self) -> list[StepRef]:
-        """List all steps: campaigns by name, steps in the order of their file."""
-        return [
+        """List all steps: campaigns by name, steps in the order of their file.
+
+        An internal step has what it leaves out from the step whose mail it shows.
+        """
+        return list(self._refs.values())
+
+    @cached_property
+    def _refs(self) -> dict[str, StepRef]:
+        written = [
             StepRef(campaign, name, step, self.campaigns_folder / campaign)
             for campaign, content in self.campaigns.items()
             for name, step in content.steps.items()
         ]
+        by_key = {ref.key: ref for ref in written}
+        return {ref.key: _filled_in(ref, by_key) for ref in written}
 
     def step(self, key: str) -> StepRef:
         """Find one step by `campaign/step`; SmpError with the nearest key when there is none."""
-        by_key = {ref.key: ref for ref in self.steps()}
-        if key not in by_key:
-            remedy = did_you_mean(key, by_key)
+        if key not in self._refs:
+            remedy = did_you_mean(key, self._refs)
             raise SmpError(f"there is no step {key}" + (f"\n    → {remedy}" if remedy else ""))
-        return by_key[key]
+        return self._refs[key]
 
     def record(self, ref: StepRef) -> Record | None:
         """The linked record's table, key and title of a step, or None when it has none."""
@@ -100,7 +117,17 @@ class LoadedProject:
     def settings_line(self, place: str = "") -> tuple[Path, int]:
         """Tell the file and line of a setting in smp.yaml, e.g. `records.performance.table`."""
         file = self.folder / SETTINGS_FILE
-        return file, self.documents[file].line(place.split(".") if place else ())
+        parts = [int(part) if part.isdigit() else part for part in place.split(".") if part]
+        return file, self.documents[file].line(parts)
+
+
+def _filled_in(ref: StepRef, by_key: Mapping[str, StepRef]) -> StepRef:
+    """An internal step with what it leaves out; a content step that does not fit is for `checks` to tell."""
+    content = by_key.get(ref.content_key or "")
+    if content is None or content.step.internal is not None:
+        return ref
+    left_out = {name: getattr(content.step, name) for name in _SHARED_WITH_CONTENT if not getattr(ref.step, name)}
+    return replace(ref, step=ref.step.model_copy(update=left_out))
 
 
 def load_project(folder: Path) -> LoadedProject:

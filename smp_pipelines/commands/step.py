@@ -1,17 +1,18 @@
-"""`smp step`: list, status, preview, send."""
+"""`smp step`: list, status, preview, test, send."""
 
 from __future__ import annotations
 
 import getpass
 from pathlib import Path
 from typing import Annotated
+from uuid import uuid4
 
 import typer
 
 from smp_pipelines.commands.shared import deployment, out, print_table, print_ticked
 from smp_pipelines.stores.clock import SystemClock
 
-app = typer.Typer(help="Steps: list, status, preview, send.", no_args_is_help=True)
+app = typer.Typer(help="Steps: list, status, preview, test, send.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -77,18 +78,66 @@ def step_preview(
     out.print(f"open {file.resolve()} in a browser", markup=False)
 
 
+@app.command("test")
+def step_test(
+    step: Annotated[str, typer.Argument(help="campaign/step")],
+    person: Annotated[list[int], typer.Option(help="An internal test person's id; may be given several times.")],
+    record: Annotated[int | None, typer.Option(help="The linked record's id; default: the next one.")] = None,
+) -> None:
+    """Send a test mail to internal test persons, in any status of the step, at any hour (F28)."""
+    from smp_pipelines.sending.reasons import explain
+    from smp_pipelines.site.recipients import test_record
+
+    clock = SystemClock()
+    with deployment() as loaded:
+        ref = loaded.project.step(step)
+        with loaded.connection() as postgres:
+            record = test_record(postgres, loaded.project, ref, record, clock.now())
+        sent = loaded.send_test(ref, person, record, clock, uuid4().hex[:12])
+    totals = sent.totals
+    out.print(
+        f"{sent.send.send_key}: {totals.accepted} accepted, {totals.rejected} rejected, "
+        f"{totals.unknown} unknown, {totals.skipped} skipped, {totals.open} waiting"
+    )
+    for reason, count in totals.reasons.items():
+        out.print(f"  {count} {explain(reason)}")
+    if sent.held:
+        out.print(f"  {sent.held}", markup=False)
+    if not totals.accepted:
+        raise typer.Exit(1)
+
+
 @app.command("send")
-def step_send(step: Annotated[str, typer.Argument(help="campaign/step")]) -> None:
-    """Send a live step now, in this process. A one-off step is sent once, however often this is asked."""
+def step_send(
+    step: Annotated[str, typer.Argument(help="campaign/step")],
+    person: Annotated[
+        list[int] | None, typer.Option(help="Trigger steps: the id of who gets it; may be given several times.")
+    ] = None,
+    record: Annotated[int | None, typer.Option(help="Trigger steps: the linked record's id.")] = None,
+) -> None:
+    """Send a live step now, in this process. A one-off step is sent once, however often this is asked.
+
+    A trigger step is sent to the people that --person names; at night it is planned, and held until 06:00.
+    """
     from smp_pipelines.operations.instance import open_instance
     from smp_pipelines.operations.tick import Ticker, by_hand
 
     with deployment() as loaded:
         ref = loaded.project.step(step)
         now = SystemClock().now()
-        loaded.refuse_to_send(ref, now)
+        if not person:
+            due = by_hand(ref, now)
+            loaded.refuse_to_send(ref, now)
         with open_instance(loaded.settings, loaded.url) as instance:
-            result = Ticker(loaded, instance).send(by_hand(ref, now))
+            ticker = Ticker(loaded, instance)
+            if person:
+                recipients = [(each, record) for each in person]
+                result = ticker.trigger(ref, recipients, f"by-hand-{now.isoformat(timespec='microseconds')}", now)
+            else:
+                result = ticker.send(due)
         print_ticked(result)
+        if result.totals is not None and result.totals.open:
+            for waiting in (each for each in loaded.due(now)[1] if each.ref.key == ref.key):
+                out.print(f"  {waiting.why}", markup=False)
         if result.failure:
             raise typer.Exit(1)

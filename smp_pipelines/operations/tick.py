@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import dagster as dg
 
 from smp_pipelines.assets.runs import JOB_NAME, due_assets, run_tags
+from smp_pipelines.assets.triggers import TRIGGER_JOB
 from smp_pipelines.campaign.project import StepRef
 from smp_pipelines.definitions import build_definitions
 from smp_pipelines.deployment import Deployment
 from smp_pipelines.problems import SmpError
 from smp_pipelines.sending import ledger
+from smp_pipelines.sending.context import Recipient
 from smp_pipelines.sending.due import Due, Skipped
+from smp_pipelines.sending.given import trigger_key
 from smp_pipelines.sending.ledger import Send, Totals
 
 _INTERRUPTED = "DagsterExecutionInterruptedError"
@@ -47,7 +51,31 @@ class Ticker:
 
     def send(self, due: Due, clock: datetime | None = None) -> Ticked:
         """Run one send from the crm tables to the report file."""
-        failure = self.run(due_assets(self._deployment, due), run_tags(due, clock))
+        return self._ticked(due, self.run(due_assets(self._deployment, due), run_tags(due, clock)))
+
+    def trigger(self, ref: StepRef, recipients: Sequence[Recipient], key: str, now: datetime) -> Ticked:
+        """Send a trigger step to these people, up to the report file; `key` is what it follows (F05).
+
+        Raises SmpError for an empty key, and for a step that is no trigger step.
+        """
+        due = Due(ref, now, trigger_key(ref, key), planned=True)
+        given = [{"person": person_id, "record": record_id} for person_id, record_id in recipients]
+        config = {"step": ref.key, "key": key, "recipients": given}
+        result = self._definitions.resolve_job_def(TRIGGER_JOB).execute_in_process(
+            instance=self._instance,
+            run_config={**_QUIET_LOG, "ops": {"send_given": {"config": config}}},
+            raise_on_error=False,
+        )
+        return self._ticked(due, _failure(result))
+
+    def run(self, assets: list[dg.AssetKey], tags: dict[str, str]) -> str | None:
+        """Materialise these assets in one run; says what went wrong, if anything did."""
+        result = self._definitions.resolve_job_def(JOB_NAME).execute_in_process(
+            instance=self._instance, asset_selection=assets, tags=tags, run_config=_QUIET_LOG, raise_on_error=False
+        )
+        return _failure(result)
+
+    def _ticked(self, due: Due, failure: str | None) -> Ticked:
         with self._deployment.connection() as postgres:
             try:
                 send = ledger.read_send(postgres, due.send_key)
@@ -55,28 +83,26 @@ class Ticker:
                 return Ticked(due, None, None, failure)
             return Ticked(due, send, ledger.totals(postgres, send), failure)
 
-    def run(self, assets: list[dg.AssetKey], tags: dict[str, str]) -> str | None:
-        """Materialise these assets in one run; says what went wrong, if anything did."""
-        result = self._definitions.resolve_job_def(JOB_NAME).execute_in_process(
-            instance=self._instance, asset_selection=assets, tags=tags, run_config=_QUIET_LOG, raise_on_error=False
-        )
-        if result.success:
-            return None
-        failures = [event.step_failure_data for event in result.all_events if event.is_step_failure]
-        if any(failure.error and failure.error.cls_name == _INTERRUPTED for failure in failures):
-            raise KeyboardInterrupt
-        for failure in failures:
-            if failure.user_failure_data is not None and failure.user_failure_data.description:
-                return str(failure.user_failure_data.description)
-            if failure.error is not None:
-                cause = failure.error.cause or failure.error
-                return cause.message.strip().splitlines()[0]
-        return "the run failed; its log is in the Dagster UI"
+
+def _failure(result: dg.ExecuteInProcessResult) -> str | None:
+    """What went wrong in a run, in words. Raises KeyboardInterrupt when somebody ended it."""
+    if result.success:
+        return None
+    failures = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+    if any(failure.error and failure.error.cls_name == _INTERRUPTED for failure in failures):
+        raise KeyboardInterrupt
+    for failure in failures:
+        if failure.user_failure_data is not None and failure.user_failure_data.description:
+            return str(failure.user_failure_data.description)
+        if failure.error is not None:
+            cause = failure.error.cause or failure.error
+            return cause.message.strip().splitlines()[0]
+    return "the run failed; its log is in the Dagster UI"
 
 
 def by_hand(ref: StepRef, now: datetime) -> Due:
     """A send that somebody asks for now; a one-off step is sent once, whoever asks and however often."""
     if ref.step.selection is None:
-        raise SmpError(f"{ref.key} has no selection: it follows another step")
+        raise SmpError(f"{ref.key} has no selection: say who gets it, with --person ID")
     key = f"{ref.key}@once" if ref.step.send == "one_off" else f"{ref.key}@{now.isoformat(timespec='seconds')}"
     return Due(ref, now, key)

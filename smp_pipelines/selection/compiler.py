@@ -90,10 +90,12 @@ def read_selections(
     catalog: Catalog,
     steps: Collection[str],
     record_keys: Mapping[str, Collection[str]] | None = None,
+    of_records: Collection[str] = (),
 ) -> tuple[dict[str, Selection], list[Problem]]:
     """Compile every *.sql in a folder: the good ones by name, and the problems of all others.
 
-    `record_keys` maps a selection's name to the columns that its steps need besides person_id.
+    `record_keys` maps a selection's name to the columns that its steps need besides person_id;
+    `of_records` are the selections of records only, which need no person_id (F26).
     """
     paths = {path.stem: path for path in sorted(folder.glob("*.sql"))}
     drafts: dict[str, _Draft] = {}
@@ -114,7 +116,8 @@ def read_selections(
                 problems.append(Problem(drafts[name].path, None, words))
                 continue
             try:
-                found[name] = _finish(drafts[name], catalog, (record_keys or {}).get(name, ()), binder)
+                keys = (record_keys or {}).get(name, ())
+                found[name] = _finish(drafts[name], catalog, keys, binder, name in of_records)
             except ProjectError as error:
                 problems += error.problems
             else:
@@ -127,9 +130,10 @@ def load_selections(
     catalog: Catalog,
     steps: Collection[str],
     record_keys: Mapping[str, Collection[str]] | None = None,
+    of_records: Collection[str] = (),
 ) -> dict[str, Selection]:
     """Like read_selections, but raises ProjectError with the problems of all files when there are any."""
-    selections, problems = read_selections(folder, catalog, steps, record_keys)
+    selections, problems = read_selections(folder, catalog, steps, record_keys, of_records)
     if problems:
         raise ProjectError(problems)
     return selections
@@ -158,9 +162,12 @@ def _draft(path: Path, catalog: Catalog, steps: Collection[str], names: Collecti
     return _Draft(path, source, written, query, text)
 
 
-def _finish(draft: _Draft, catalog: Catalog, record_keys: Collection[str], binder: Binder) -> Selection:
+def _finish(
+    draft: _Draft, catalog: Catalog, record_keys: Collection[str], binder: Binder, of_records: bool = False
+) -> Selection:
     columns = binder.columns(draft.text, draft.written, draft.path)
-    problems = _contract(columns, record_keys, draft.path) + null_traps(draft.query, catalog, draft.path)
+    wanted = record_keys if of_records else ("person_id", *record_keys)
+    problems = _contract(columns, wanted, draft.path) + null_traps(draft.query, catalog, draft.path)
     description = describe(draft.source)
     if not description:
         words = "the selection does not say who is in it"
@@ -170,10 +177,10 @@ def _finish(draft: _Draft, catalog: Catalog, record_keys: Collection[str], binde
     return Selection(draft.path.stem, draft.path, description, draft.query, tables_of(draft.query), columns)
 
 
-def _contract(columns: Mapping[str, str], record_keys: Collection[str], path: Path) -> list[Problem]:
-    """person_id comes out, and the key of the linked record where a step needs one; every column has a name."""
+def _contract(columns: Mapping[str, str], keys: Collection[str], path: Path) -> list[Problem]:
+    """The keys come out (person_id, and that of the linked record where a step needs one); columns have names."""
     problems = []
-    for key in ("person_id", *record_keys):
+    for key in keys:
         if key not in columns:
             why = "a selection gives person_id" if key == "person_id" else f"a step that uses it is about a {key}"
             problems.append(Problem(path, None, f"the selection does not give {key}", f"{why}: add it to the SELECT"))

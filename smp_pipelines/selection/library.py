@@ -70,7 +70,12 @@ class SelectionLibrary:
 
     def keys(self, name: str) -> tuple[str, ...]:
         """The columns that tell the rows of a selection apart: the person, and the linked records of its steps."""
-        return ("person_id", *sorted(_record_keys(self._project)[name]))
+        people = () if self.is_of_records(name) else ("person_id",)
+        return tuple(dict.fromkeys((*people, *sorted(_record_keys(self._project)[name]))))
+
+    def is_of_records(self, name: str) -> bool:
+        """Whether a selection is there for an internal send's records only: its rows are no people (F26)."""
+        return name in _of_records(self._project)
 
     def with_upstream(self, name: str) -> list[str]:
         """A selection and the selections it reads, the ones it reads first."""
@@ -100,7 +105,8 @@ def load_library(project: LoadedProject) -> SelectionLibrary:
     """Compile all selections of a project; collect what is wrong with them, with how steps use them, with marts."""
     steps = [ref.key for ref in project.steps()]
     folder = project.folder / "sql" / "selections"
-    selections, problems = read_selections(folder, project.catalog, steps, _record_keys(project))
+    keys, of_records = _record_keys(project), _of_records(project)
+    selections, problems = read_selections(folder, project.catalog, steps, keys, of_records)
     for ref in project.steps():
         problems += _exclusion_problems(ref, selections)
     try:
@@ -118,15 +124,23 @@ def _record_keys(project: LoadedProject) -> dict[str, set[str]]:
     keys: dict[str, set[str]] = defaultdict(set)
     for ref in project.steps():
         record = project.record(ref)
-        if record and ref.step.selection:
-            keys[ref.step.selection].add(record.key)
+        # the last selection of a step gives the record: of an internal step that is not the one of the colleagues
+        if record and ref.step.selections:
+            keys[ref.step.selections[-1]].add(record.key)
     return keys
+
+
+def _of_records(project: LoadedProject) -> set[str]:
+    steps = [ref.step for ref in project.steps()]
+    return {step.internal.records for step in steps if step.internal} - {str(step.selection) for step in steps}
 
 
 def _exclusion_problems(ref: StepRef, selections: Mapping[str, Selection]) -> list[Problem]:
     name = ref.step.selection
     if not isinstance(ref.step.schedule, Schedule) or name is None or name not in selections:
         return []
+    if ref.step.internal is not None:
+        return []  # colleagues get whatever the records of the day are: nobody is left out (F26)
     has_record = ref.step.record is not None
     return check_continuous(selections[name], ref.key, ref.step.schedule.times, has_record, selections)
 

@@ -17,12 +17,15 @@ Table = tuple[tuple[str, ...], list[tuple[object, ...]]]
 
 @dataclass(frozen=True)
 class Written:
-    """A selection as it now stands in the lake: the snapshot that holds it, and its figures."""
+    """A selection as it now stands in the lake: the snapshot that holds it, and its figures.
+
+    `with_address` is None for a selection whose rows are no people.
+    """
 
     snapshot_id: int
     row_count: int
     repeated_keys: int
-    with_address: int
+    with_address: int | None
     preview: Table
 
 
@@ -36,12 +39,15 @@ def write(connection: duckdb.DuckDBPyConnection, name: str, query: str, keys: Se
     snapshot = int(scalar(connection, "select id from ducklake_last_committed_snapshot('smp') as s (id)"))
     key = ", ".join(identifier(column) for column in keys)
     count, distinct = rows(connection, f"select count(*), count(distinct ({key})) from {_CHOSEN}")[0]
-    has_address = f"select count(*) from {_CHOSEN} join crm.person using (person_id) where email_key is not null"
+    with_address = None
+    if "person_id" in keys:
+        has_address = f"select count(*) from {_CHOSEN} join crm.person using (person_id) where email_key is not null"
+        with_address = int(scalar(connection, has_address))
     written = Written(
         snapshot_id=snapshot,
         row_count=count,
         repeated_keys=count - distinct,
-        with_address=int(scalar(connection, has_address)),
+        with_address=with_address,
         preview=head(connection, f"select * from {_CHOSEN}", 10),
     )
     connection.execute(f"drop table {_CHOSEN}")

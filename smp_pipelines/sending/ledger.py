@@ -19,16 +19,12 @@ from psycopg import sql
 from smp_pipelines.campaign.calendar import is_quiet
 from smp_pipelines.campaign.models import Record
 from smp_pipelines.problems import SmpError
+from smp_pipelines.sending import address
 from smp_pipelines.stores.postgres import Connection, engine_sql
 
 Purpose = Literal["live", "internal", "test"]
 LEASE = timedelta(seconds=30)
 """How long a worker may keep a claim; long before that it begins with no other mail."""
-
-# What Postgres's own patterns can say of an address; planning's pattern says more. No spaces, no control
-# characters, nothing that has a meaning in an envelope or a header.
-_LETTER = r"[^[:space:][:cntrl:]@<>(),;:\"\\\[\]]"
-_ADDRESS = rf"^{_LETTER}+@{_LETTER}+\.{_LETTER}+$"
 
 
 @dataclass(frozen=True)
@@ -47,7 +43,10 @@ class Send:
 
 @dataclass(frozen=True)
 class ClaimRules:
-    """What the claim checks for a step, besides the person's own record; `zone` tells when it is night."""
+    """What the claim checks for a step, besides the person's own record; `zone` tells when it is night.
+
+    consent: whether the person's yes or no to the topic counts; it does not for internal and test mails.
+    """
 
     zone: ZoneInfo
     channel: str
@@ -56,6 +55,7 @@ class ClaimRules:
     deduplicate: bool
     record: Record | None = None
     block: str | None = None
+    consent: bool = True
 
 
 @dataclass(frozen=True)
@@ -190,21 +190,36 @@ def step_sends(connection: Connection, step: str, limit: int = 10) -> list[Send]
     return [Send(*row) for row in found]
 
 
-def claim(connection: Connection, send: Send, rules: ClaimRules, now: datetime, batch: int) -> Claim:
-    """Claim up to `batch` rows of a send; the rules are read in the claiming statement. None at night (F22)."""
-    token = uuid4()
-    if send.purpose == "live" and is_quiet(now.astimezone(rules.zone).time()):
+def claim(
+    connection: Connection,
+    send: Send,
+    rules: ClaimRules,
+    now: datetime,
+    batch: int,
+    *,
+    token: UUID | None = None,
+    after: int = -1,
+) -> Claim:
+    """Claim up to `batch` rows of a send; the rules are read in the claiming statement. None at night (F22).
+
+    `token` is the worker's own. Fresh rows are looked for behind the sequence number `after`, which
+    only spares the walk over rows that this worker has seen gone; what is behind it, somebody has to ask for again.
+    """
+    token = token or uuid4()
+    if send.purpose != "test" and is_quiet(now.astimezone(rules.zone).time()):
         return Claim(token, [], Counter())
     query = sql.SQL(engine_sql("ledger/claim.sql")).format(**_record_parts(rules))
     parameters = {
         "send_id": send.send_id,
         "step": send.step,
-        "needs_live": send.purpose == "live",
+        "needs_live": send.purpose != "test",
+        "after": after,
+        "consent": rules.consent and send.purpose == "live",
         "now": now,
         "batch": batch,
         "token": token,
         "lease": LEASE,
-        "address": _ADDRESS,
+        **address.RULE,
         "channel": rules.channel,
         "topic": rules.topic,
         "opt_in": rules.opt_in,
@@ -253,6 +268,14 @@ def settle(connection: Connection, send: Send, token: UUID, outcomes: Sequence[O
 def _storable(text: str | None) -> str | None:
     # a mail server may answer with any bytes; what Postgres cannot hold must not cost the outcome
     return None if text is None else text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
+
+
+def put_back(
+    connection: Connection, send: Send, token: UUID, keys: Sequence[UUID], retry_ats: Sequence[datetime]
+) -> None:
+    """Give back claimed messages that were not begun, each until its own moment. Only the token's holder may."""
+    parameters = {"send_id": send.send_id, "token": token, "keys": list(keys), "retry_ats": list(retry_ats)}
+    connection.execute(engine_sql("ledger/put_back.sql"), parameters)
 
 
 def release(connection: Connection, send: Send, token: UUID, keys: Sequence[UUID]) -> int:

@@ -16,16 +16,13 @@ import duckdb
 
 from smp_pipelines.campaign.models import Step
 from smp_pipelines.campaign.project import LoadedProject, StepRef
-from smp_pipelines.sending.ledger import ClaimRules, Send, read_send
+from smp_pipelines.sending import address
+from smp_pipelines.sending.cap import Cap, cap_of, gather, hold
+from smp_pipelines.sending.ledger import ClaimRules, Purpose, Send, read_send
 from smp_pipelines.stores.lake import identifier, literal
 from smp_pipelines.stores.postgres import Connection, engine_sql
 from smp_pipelines.stores.snapshot import Snapshot
 
-# One address: no spaces, no control characters, no quotes, no doubled or outer dots; a domain of at least two labels.
-_ADDRESS = (
-    r"[^\s\p{C}\p{Z}@<>(),;:\"\\\[\].]+(\.[^\s\p{C}\p{Z}@<>(),;:\"\\\[\].]+)*"
-    r"@([\p{L}\p{N}]([\p{L}\p{N}-]*[\p{L}\p{N}])?\.)+\p{L}([\p{L}\p{N}-]*[\p{L}\p{N}])"
-)
 _BLOCK = 1 << 20
 
 
@@ -49,8 +46,13 @@ class StaleSelectionError(Exception):
     """Another send of this step was planned after the selection had looked at who received it."""
 
 
-def claim_rules(project: LoadedProject, step: Step) -> ClaimRules:
-    """What planning and the claim check for a step."""
+def claim_rules(project: LoadedProject, step: Step, purpose: Purpose | None = None) -> ClaimRules:
+    """What planning and the claim check for a send of a step; the purpose is the step's own unless it is given.
+
+    Colleagues get internal and test mails because it is their work, whatever they allow as visitors; and
+    they see the mail of a blocked record too, for they want to know that it is right now (F26, F27, F28).
+    """
+    public = (purpose or step.purpose) == "live"
     return ClaimRules(
         zone=project.settings.zone,
         channel=step.channel,
@@ -58,7 +60,8 @@ def claim_rules(project: LoadedProject, step: Step) -> ClaimRules:
         opt_in=project.settings.topics[step.topic] == "opt_in",
         deduplicate=step.deduplicate,
         record=project.settings.records[step.record] if step.record else None,
-        block=step.block,
+        block=step.block if public else None,
+        consent=public,
     )
 
 
@@ -124,9 +127,11 @@ def plan(
     send: Send,
     selection: SelectionRun,
     now: datetime,
+    records: SelectionRun | None = None,
 ) -> Send:
     """Write the rows of a send; a send that was planned before is left as it is.
 
+    With `records`, for an internal send, everybody in the selection gets every one of them (F26).
     One planner a step at a time. Raises StaleSelectionError when another send of the step was
     planned after the selection read who received it: materialise it again and plan again.
     """
@@ -141,23 +146,35 @@ def plan(
         ).fetchone()
         if newer is not None:
             raise StaleSelectionError(selection.selection)
-        planned = _copy_rows(connection, lake, claim_rules(project, ref.step), send, selection)
+        rules = claim_rules(project, ref.step, send.purpose)
+        cap = cap_of(project, ref, send)
+        if cap is not None:
+            hold(connection)
+        gather(connection, lake, send, cap)
+        planned = _copy_rows(connection, lake, rules, send, selection, records, cap)
+        runs = (selection.selection_run_id, records.selection_run_id if records else None)
         connection.execute(
             "update smp.send set state = 'open', planned = %s, planned_at = %s, selection_run_id = %s,"
-            " changed_tx = pg_current_xact_id() where send_id = %s",
-            (planned, now, selection.selection_run_id, send.send_id),
+            " records_run_id = %s, changed_tx = pg_current_xact_id() where send_id = %s",
+            (planned, now, *runs, send.send_id),
         )
     return read_send(connection, send.send_id)
 
 
 def _copy_rows(
-    connection: Connection, lake: duckdb.DuckDBPyConnection, rules: ClaimRules, send: Send, selection: SelectionRun
+    connection: Connection,
+    lake: duckdb.DuckDBPyConnection,
+    rules: ClaimRules,
+    send: Send,
+    selection: SelectionRun,
+    records: SelectionRun | None,
+    cap: Cap | None,
 ) -> int:
     columns = "recipient_key, seq, person_id, record_id, state, reason, duplicate_of"
     with tempfile.TemporaryDirectory(prefix="smp-plan-") as folder:
         file = Path(folder) / "rows.csv"
-        rows = f"select {int(send.send_id)} as send_id, {columns} from ({planning_query(rules, selection)})"
-        lake.execute(f"copy ({rows}) to {literal(str(file))} (format csv, header false)", _parameters(rules))
+        rows = f"select {int(send.send_id)} as send_id, {columns} from ({planning_query(rules, selection, records)})"
+        lake.execute(f"copy ({rows}) to {literal(str(file))} (format csv, header false)", _parameters(rules, cap))
         statement = f"copy smp.message (send_id, {columns}) from stdin (format csv)"
         with connection.cursor() as cursor:
             with file.open("rb") as source, cursor.copy(statement) as target:
@@ -166,16 +183,27 @@ def _copy_rows(
             return cursor.rowcount
 
 
-def planning_query(rules: ClaimRules, selection: SelectionRun) -> str:
-    """The DuckDB query that judges every selected row; its values are parameters."""
+def planning_query(rules: ClaimRules, selection: SelectionRun, records: SelectionRun | None = None) -> str:
+    """The DuckDB query that judges every selected row (with `records`: everybody with each of them).
+
+    Its values are parameters.
+    """
     record = rules.record
+    shown, record_id = "", identifier(record.key) if record else "null::bigint"
+    if record and records:
+        rows = f"smp.selections.{identifier(records.selection)} at (version => {int(records.snapshot_id)})"
+        shown = f" cross join (select distinct {record_id} as record_id from {rows}) as shown"
+        record_id = "shown.record_id"
+    once, nth = "1", "row_number() over (partition by j.reason is null, j.person_id order by j.record_id)"
     schema, _, table = record.table.partition(".") if record else ("", "", "")
     gone = f"when r.{identifier(record.key)} is null then 'record_gone'" if record else ""
     blocked = f" when r.{identifier(rules.block)} then 'record_blocked'" if record and rules.block else ""
     return engine_sql("planning/plan.sql").format(
         selection=identifier(selection.selection),
         snapshot=int(selection.snapshot_id),
-        record_id=identifier(record.key) if record else "null::bigint",
+        shown=shown,
+        record_id=record_id,
+        how_manieth=once if rules.deduplicate or not record else nth,
         record_rule=gone + blocked,
         record_join=(
             f"left join {identifier(schema)}.{identifier(table)} as r on r.{identifier(record.key)} = s.record_id"
@@ -185,9 +213,11 @@ def planning_query(rules: ClaimRules, selection: SelectionRun) -> str:
     )
 
 
-def _parameters(rules: ClaimRules) -> dict[str, object]:
+def _parameters(rules: ClaimRules, cap: Cap | None) -> dict[str, object]:
     return {
-        "address": _ADDRESS,
+        **address.RULE,
+        "cap": cap.mails if cap else None,
+        "consent": rules.consent,
         "opt_in": rules.opt_in,
         "channel": rules.channel,
         "topic": rules.topic,

@@ -13,12 +13,17 @@ REASONS: dict[str, str] = {
     "no_consent": "never said yes to this topic",
     "record_gone": "the linked record is no longer in the CRM",
     "record_blocked": "the linked record is blocked",
+    "frequency_cap": "has had as many mails as the frequency cap allows",
     "duplicate_address": "shares the address with somebody who gets this mail",
     "lease_expired": "the worker stopped while it had this mail in hand: nobody knows whether it left",
+    "worker_gone": "was on its way when the worker died: nobody knows whether the mail server took it",
     "connection_lost": "the mail server was gone before it answered: nobody knows whether it took the mail",
     "refused": "the mail server refused it",
     "gave_up": "the mail server put it off too many times",
     "content_error": "the content cannot be made for this person",
+    "not_arrived": "somebody looked, or the transport told: it did not arrive",
+    "cancelled": "the send was cancelled before this mail left",
+    "quiet_hours": "had not left at 23:00, and this step drops what is left at night",
 }
 """Every reason that the ledger can hold."""
 

@@ -1,4 +1,4 @@
-"""Transports: where mails go. One small interface, so that a mail server, a folder or a provider's API can be behind it.
+"""Transports: where mails go. One small interface; a mail server, a folder or a provider's API can be behind it.
 
 A transport is made from a URL (`smp_pipelines.sending.transports.open_transport`) and gives
 connections. What a connection says of a mail decides what becomes of its row in the ledger, so the
@@ -8,7 +8,7 @@ taken, `unknown` whenever that cannot be told.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -62,10 +62,22 @@ class Streaming(Protocol):
     """A connection that never waits: the worker offers mails and comes back when its socket has something to say."""
 
     eight_bit: bool
+    begun: Callable[[Mail], None]
+    """Called just before a mail's content may leave: from then on its fate may be unknown."""
 
     @property
     def takes(self) -> bool:
         """Whether another mail can be offered now."""
+        ...
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the connection can still be used; a mail that it could not finish has been answered then."""
+        ...
+
+    @property
+    def in_hand(self) -> int:
+        """How many mails have been offered and not answered yet."""
         ...
 
     @property
@@ -83,11 +95,15 @@ class Streaming(Protocol):
         ...
 
     def offer(self, mail: Mail) -> None:
-        """Begin with a mail."""
+        """Begin with a mail; what is to be written leaves with `flush`."""
+        ...
+
+    def flush(self) -> None:
+        """Write what can be written without waiting."""
         ...
 
     def pump(self) -> list[tuple[Mail, Answer]]:
-        """Read and write what can be done without waiting; the mails that were answered meanwhile."""
+        """Read what is there; the mails that were answered meanwhile. Raises TransportDownError."""
         ...
 
     def close(self) -> list[tuple[Mail, Answer]]:

@@ -1,19 +1,20 @@
-"""The app: the pages for colleagues. Overview, one step, its preview. No request changes anything, anywhere.
+"""The app: the pages for colleagues (overview, steps, previews, sends) beside the public ones.
 
-Addresses hold keys only: campaign, step, person id and record id. Html that a template made is
-shown in a sandboxed frame, under a policy that allows no script, no form and no outside resource.
+No page for colleagues changes anything. Addresses hold keys only: campaign, step, send, person id and record
+id. Html that a template made is shown in a sandboxed frame, under a policy that allows no script, no form and no
+outside resource.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
@@ -28,17 +29,20 @@ from smp_pipelines.problems import Problem, ProjectError, SmpError
 from smp_pipelines.sending.reasons import explain
 from smp_pipelines.sending.status import read_statuses
 from smp_pipelines.site.overview import make_overview
-from smp_pipelines.site.security import HEADERS, SecurityHeaders, mail_policy
+from smp_pipelines.site.public import PublicPages, is_public
+from smp_pipelines.site.security import HEADERS, Doors, SecurityHeaders, mail_policy
+from smp_pipelines.site.send import LATEST, PURPOSES, UnknownSendError, latest_sends, read_send_page
 from smp_pipelines.site.source import Source
 from smp_pipelines.site.step import Asked, make_panel, read_step
 from smp_pipelines.site.wording import moment_words, sentence
 from smp_pipelines.stores.clock import Clock
 from smp_pipelines.stores.settings import Settings
 
-HOSTS = ("127.0.0.1", "localhost")
-"""Names under which the site answers: a page elsewhere must not reach it by another name (DNS rebinding)."""
 VIEWS = {"desktop": "Desktop", "phone": "Phone", "text": "Text"}
 """The ways to look at a mail."""
+
+Handler = Callable[[Request, Exception], Response]
+"""What makes the page that tells of an error."""
 
 _HERE = Path(__file__).parent
 _LONGEST_ID = 18
@@ -52,7 +56,7 @@ class Pages:
         self.source = source
         self.clock = clock
         self.templates = Jinja2Templates(_HERE / "templates")
-        self.templates.env.filters.update(explain=explain, place=self._place, moment=moment_words)
+        self.templates.env.filters.update(explain=explain, place=self._place, moment=moment_words, sentence=sentence)
 
     def routes(self) -> list[Route | Mount]:
         """Give every address the site answers."""
@@ -60,6 +64,8 @@ class Pages:
             Route("/", self.overview),
             Route("/steps/{campaign}/{step}", self.step),
             Route("/steps/{campaign}/{step}/html", self.html),
+            Route("/sends", self.sends),
+            Route("/sends/{send}", self.send),
             Route("/health", self.health),
             Mount("/static", StaticFiles(directory=_HERE / "static")),
         ]
@@ -105,6 +111,27 @@ class Pages:
             raise HTTPException(panel.status, panel.message)
         page = open_links_in_new_tab(panel.preview.rendered.html)
         return HTMLResponse(page, headers=mail_policy(images=request.query_params.get("images") == "1"))
+
+    def sends(self, request: Request) -> Response:
+        """Show the latest sends of all steps."""
+        project = self.source.deployment().project
+        with self.source.connection() as connection:
+            sends = latest_sends(connection)
+        names = {ref.key: ref.step.name for ref in project.steps()}
+        context = {"project": project.settings, "sends": sends, "names": names, "latest": LATEST}
+        return self.templates.TemplateResponse(request, "sends.html", context)
+
+    def send(self, request: Request) -> Response:
+        """Show one send, as it is now (X3)."""
+        send_id = _id(request.path_params["send"], "send")
+        project = self.source.deployment().project
+        with self.source.connection() as connection:
+            try:
+                page = read_send_page(connection, project, send_id or 0, self.clock.now())
+            except UnknownSendError as error:
+                raise HTTPException(404, sentence(str(error))) from error
+        context = {"project": project.settings, "page": page, "purposes": PURPOSES}
+        return self.templates.TemplateResponse(request, "send.html", context)
 
     def health(self, _request: Request) -> Response:
         """Tell that the site runs and reaches the database, and whether the project's files can be used."""
@@ -179,17 +206,26 @@ def make_app(settings: Settings, clock: Clock) -> Starlette:
     It takes settings rather than a Deployment, so that it can also show a project whose files cannot be loaded.
     """
     pages = Pages(Source(settings), clock)
+    public = PublicPages(pages.source, clock, pages.templates)
+    host = urlsplit(settings.site_url).hostname or ""
+
+    def told(for_colleagues: Handler) -> Handler:
+        def handle(request: Request, error: Exception) -> Response:
+            return (public.failed if is_public(request.url.path) else for_colleagues)(request, error)
+
+        return handle
+
     return Starlette(
-        routes=pages.routes(),
+        routes=[*public.routes(), *pages.routes()],
         middleware=[
             Middleware(SecurityHeaders),
-            Middleware(TrustedHostMiddleware, allowed_hosts=list(HOSTS), www_redirect=False),
+            Middleware(Doors, public_host=host, is_public=is_public, elsewhere=public.elsewhere),
         ],
         exception_handlers={
-            HTTPException: pages.refused,
-            ProjectError: pages.broken_files,
-            SmpError: pages.unavailable,
-            psycopg.OperationalError: pages.unavailable,
-            Exception: pages.failed,
+            HTTPException: told(pages.refused),
+            ProjectError: told(pages.broken_files),
+            SmpError: told(pages.unavailable),
+            psycopg.OperationalError: told(pages.unavailable),
+            Exception: told(pages.failed),
         },
     )

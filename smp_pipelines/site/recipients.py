@@ -9,7 +9,7 @@ from typing import LiteralString
 from psycopg import sql
 
 from smp_pipelines.campaign.models import Record
-from smp_pipelines.campaign.project import LoadedProject
+from smp_pipelines.campaign.project import LoadedProject, StepRef
 from smp_pipelines.crm.catalog import Table
 from smp_pipelines.problems import SmpError
 from smp_pipelines.stores.postgres import Connection
@@ -51,6 +51,16 @@ def default_record(connection: Connection, project: LoadedProject, record: Recor
     if not found:
         raise SmpError(f"{record.table} has no rows yet, so there is nothing that this mail can be about")
     return found[0].key
+
+
+def test_record(
+    connection: Connection, project: LoadedProject, ref: StepRef, record_id: int | None, now: datetime
+) -> int | None:
+    """The linked record of a test mail: the one that is named, else the next one; None for a step without one (F28)."""
+    record = project.record(ref)
+    if record is None or record_id is not None:
+        return record_id
+    return default_record(connection, project, record, now)
 
 
 def next_records(

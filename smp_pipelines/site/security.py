@@ -1,9 +1,17 @@
-"""Security: the headers that every answer carries unless it brings stricter ones of its own."""
+"""Security: who may reach which page, and the headers that every answer carries unless it brings stricter ones."""
 
 from __future__ import annotations
 
-from starlette.datastructures import MutableHeaders
+from collections.abc import Callable
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+HOSTS = ("127.0.0.1", "localhost")
+"""Names under which all pages answer: a page elsewhere must not reach them by another name (DNS rebinding)."""
+_FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -47,3 +55,39 @@ class SecurityHeaders:
             await send(message)
 
         await self.app(scope, receive, complete)
+
+
+class Doors:
+    """Middleware: the public pages for everybody, the others for this machine only.
+
+    public_host: the name under which the public pages answer besides HOSTS. A request that a proxy passed on
+    is from elsewhere whatever host it names: many proxies put the address of this machine there.
+    elsewhere: makes the page that tells somebody from elsewhere that there is nothing here.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        public_host: str,
+        is_public: Callable[[str], bool],
+        elsewhere: Callable[[Request], Response],
+    ) -> None:
+        self.app = app
+        self.public_host = public_host
+        self.is_public = is_public
+        self.elsewhere = elsewhere
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on what may be asked; 404 for what is not for everybody, 400 for a host that is none of ours."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        host = headers.get("host", "").rsplit(":", 1)[0].lower()
+        from_here = host in HOSTS and not any(name in headers for name in _FORWARDED)
+        if host not in (*HOSTS, self.public_host):
+            await PlainTextResponse("Invalid host header", 400)(scope, receive, send)
+        elif from_here or self.is_public(scope["path"]):
+            await self.app(scope, receive, send)
+        else:
+            await self.elsewhere(Request(scope, receive))(scope, receive, send)

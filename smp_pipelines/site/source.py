@@ -1,4 +1,4 @@
-"""The source: the project's files and the database as they are at this moment, for reading only."""
+"""The source: the project's files and the database as they are at this moment."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 from smp_pipelines.deployment import Deployment
 from smp_pipelines.problems import ProjectError
+from smp_pipelines.sending.links import LinkSigner
 from smp_pipelines.stores.postgres import Connection, connect
 from smp_pipelines.stores.server import EmbeddedServer
 from smp_pipelines.stores.settings import Settings
@@ -28,6 +30,12 @@ class Source:
         self._lock = threading.Lock()
         self._stamp: Stamp | None = None
         self._loaded: Deployment | ProjectError | None = None
+        self._working: Deployment | None = None
+
+    @cached_property
+    def signer(self) -> LinkSigner:
+        """What reads, and signs, the links in mails. Raises SmpError when there is no key and none can be made."""
+        return LinkSigner(self.settings.link_secrets)
 
     def deployment(self) -> Deployment:
         """The project as its files are now. Raises ProjectError with all that is wrong in them."""
@@ -40,9 +48,22 @@ class Source:
                 raise ProjectError(self._loaded.problems)
             return self._loaded
 
+    def working(self) -> Deployment:
+        """The project as it was when its files could be used last: a link in a mail works while somebody edits them.
+
+        Raises ProjectError when they could not be used since the site began.
+        """
+        try:
+            return self.deployment()
+        except ProjectError:
+            if self._working is None:
+                raise
+            return self._working
+
     def _load(self) -> Deployment | ProjectError:
         try:
-            return Deployment.load(self.settings)
+            self._working = Deployment.load(self.settings)
+            return self._working
         except ProjectError as error:
             return error
 
@@ -50,12 +71,20 @@ class Source:
     def connection(self) -> Iterator[Connection]:
         """A connection on which nothing can be written: the database itself refuses it (a GET changes nothing).
 
-        Raises SmpError when the server does not answer. The address is looked up each time, because the
-        embedded server comes back on another port.
+        Raises SmpError when the server does not answer.
+        """
+        with self.writing() as connection:
+            connection.execute("set default_transaction_read_only = on")
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A connection for what a POST changes. Raises SmpError when the server does not answer.
+
+        The address is looked up each time, because the embedded server comes back on another port.
         """
         with connect(self.settings.postgres_url or EmbeddedServer(self.settings.home).url()) as connection:
             connection.autocommit = True
-            connection.execute("set default_transaction_read_only = on")
             connection.execute("set statement_timeout = '20s'")
             yield connection
 

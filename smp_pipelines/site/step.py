@@ -11,6 +11,7 @@ from smp_pipelines.campaign.project import StepRef
 from smp_pipelines.deployment import Deployment
 from smp_pipelines.problems import Problem, ProjectError, SmpError
 from smp_pipelines.sending import ledger
+from smp_pipelines.sending.decisions import Decided, latest_decisions
 from smp_pipelines.sending.ledger import Send, Totals
 from smp_pipelines.sending.status import StatusChange, StepStatus, read_changes, read_status
 from smp_pipelines.site.overview import StepCard, make_card
@@ -21,6 +22,8 @@ from smp_pipelines.stores.postgres import Connection
 
 LAST_SENDS = 5
 """Sends that the page shows; each is counted anew from its messages."""
+LAST_DECISIONS = 10
+"""Records that the page shows with what colleagues decided of them."""
 CHOICES = 12
 """People and records that the form offers; any other id can be typed."""
 
@@ -68,6 +71,7 @@ class StepPage:
     problems: list[Problem]
     sends: list[tuple[Send, Totals]]
     changes: list[StatusChange]
+    decisions: list[Decided]
     target: Target | None
     next_moment: datetime | None
     people: list[Choice]
@@ -84,6 +88,7 @@ def read_step(connection: Connection, deployment: Deployment, ref: StepRef, aske
         problems=_problems(deployment, ref),
         sends=[(send, ledger.totals(connection, send)) for send in ledger.step_sends(connection, ref.key, LAST_SENDS)],
         changes=read_changes(connection, ref.key),
+        decisions=latest_decisions(connection, project, ref, LAST_DECISIONS),
         target=_target(deployment, ref, now),
         next_moment=_next_moment(deployment, ref, status, now),
         people=test_people(connection, CHOICES),

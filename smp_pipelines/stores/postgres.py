@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, LiteralString, cast
@@ -30,6 +31,7 @@ class PostgresGoneError(SmpError):
     """The server went away, or refused, in the middle of the work."""
 
 
+@cache
 def engine_sql(name: str) -> LiteralString:
     """The text of a file in the package's sql folder, e.g. `ledger/claim.sql`."""
     return _trusted(files("smp_pipelines").joinpath("sql", name).read_text(encoding="utf-8"))

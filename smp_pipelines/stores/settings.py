@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from smp_pipelines.problems import SmpError
+from smp_pipelines.stores.secret import own_secret
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+_SHORTEST_SECRET = 16
 
 
 @dataclass(frozen=True)
@@ -21,8 +24,13 @@ class Settings:
     dagster_postgres_url: Dagster's own database (SMP_DAGSTER_POSTGRES_URL); None means the
         database `<name>_dagster` on the same server.
     lake_folder: where the lake's Parquet files go (SMP_LAKE; default `home/lake`).
-    mail_url: where mail goes (SMP_MAIL_URL), e.g. smtp://user:password@host:25; the default is
-        the local mail catcher.
+    mail_url: where mail goes (SMP_MAIL_URL), e.g. smtp://user:password@host:25 (docs/transports.md has the
+        others); the default is the local mail catcher.
+    public_url: where readers of mails reach the site (SMP_SITE_URL), e.g. https://links.theatre.example;
+        None means the pages on this machine.
+    link_secret: what links in mails are signed with (SMP_LINK_SECRET), at least 16 characters; several with
+        commas between them while a key is replaced: the first signs, all are accepted.
+    processes: how many processes deliver a large send at most (SMP_DELIVER_PROCESSES).
     """
 
     project: Path
@@ -31,6 +39,9 @@ class Settings:
     dagster_postgres_url: str | None = None
     lake: str | None = None
     mail_url: str | None = None
+    public_url: str | None = None
+    link_secret: str | None = field(default=None, repr=False)
+    processes: int = 2
     ui_port: int = 3000
     inbox_port: int = 8025
     preview_port: int = 8026
@@ -52,8 +63,28 @@ class Settings:
         return self.home / "inbox"
 
     @property
+    def pages_url(self) -> str:
+        """Where the pages for colleagues are, which answer on this machine only."""
+        return f"http://127.0.0.1:{self.preview_port}"
+
+    @property
+    def site_url(self) -> str:
+        """Where the public pages are that links in mails lead to, without a slash at the end."""
+        return self.public_url or self.pages_url
+
+    @property
+    def link_secrets(self) -> tuple[str, ...]:
+        """What links are signed with; without SMP_LINK_SECRET a random key in the home folder, made when it is missing.
+
+        Workers on several machines that share a database need the same SMP_LINK_SECRET.
+        """
+        if self.link_secret:
+            return tuple(part.strip() for part in self.link_secret.split(",") if part.strip())
+        return (own_secret(self.home / "link.key"),)
+
+    @property
     def transport_url(self) -> str:
-        """The SMTP server that mail goes to."""
+        """Where mail goes."""
         return self.mail_url or f"smtp://127.0.0.1:{self.smtp_port}"
 
 
@@ -74,6 +105,9 @@ def read_settings(project: Path | None = None) -> Settings:
         dagster_postgres_url=_postgres_url("SMP_DAGSTER_POSTGRES_URL"),
         lake=env.get("SMP_LAKE") or None,
         mail_url=env.get("SMP_MAIL_URL") or None,
+        public_url=_site_url("SMP_SITE_URL"),
+        link_secret=_secrets("SMP_LINK_SECRET"),
+        processes=_count("SMP_DELIVER_PROCESSES", 2),
         ui_port=_port("SMP_UI_PORT", 3000),
         inbox_port=_port("SMP_INBOX_PORT", 8025),
         preview_port=_port("SMP_PREVIEW_PORT", 8026),
@@ -94,8 +128,41 @@ def _postgres_url(name: str) -> str | None:
     return value
 
 
+def _site_url(name: str) -> str | None:
+    value = (os.environ.get(name) or "").strip().rstrip("/")
+    if not value:
+        return None
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or value != f"{parts.scheme}://{parts.netloc}" or "@" in value or not value.isascii():
+        raise SmpError(f"{name} must be a scheme and a host only, like https://links.theatre.example")
+    return value
+
+
+def _secrets(name: str) -> str | None:
+    value = os.environ.get(name) or None
+    secrets = [part.strip() for part in (value or "").split(",")]
+    if value is not None and min(len(secret) for secret in secrets) < _SHORTEST_SECRET:
+        # the secret itself is not repeated
+        raise SmpError(
+            f"{name} holds a secret of fewer than {_SHORTEST_SECRET} characters; make one with "
+            "`python -c 'import secrets; print(secrets.token_urlsafe(32))'`"
+        )
+    return value
+
+
 def _port(name: str, default: int) -> int:
     value = os.environ.get(name) or str(default)
     if not value.isdigit() or not 0 < int(value) < 65536:
         raise SmpError(f"{name} is not a port number: {value}")
+    return int(value)
+
+
+def _count(name: str, default: int) -> int:
+    value = os.environ.get(name) or str(default)
+    if not value.isdigit() or not 0 < int(value) <= 64:
+        raise SmpError(f"{name} must be a number from 1 to 64: {value}")
     return int(value)

@@ -25,10 +25,16 @@ class MailServer:
     """The server in a thread of its own, on a free port of 127.0.0.1."""
 
     def __init__(
-        self, behaviour: Behaviour | None = None, *, smtputf8: bool = True, most_connections: int = 99
+        self,
+        behaviour: Behaviour | None = None,
+        *,
+        smtputf8: bool = True,
+        most_connections: int = 99,
+        pipelining: bool = True,
     ) -> None:
         self.behaviour = behaviour or (lambda _recipient, _time: "250 OK")
         self.smtputf8 = smtputf8
+        self.pipelining = pipelining
         self.most_connections = most_connections
         self.tried: Counter[str] = Counter()
         self.whole: list[tuple[str, bytes]] = []
@@ -123,6 +129,12 @@ class _Connection(SMTP):
 class _Handler:
     def __init__(self, owner: MailServer) -> None:
         self.owner = owner
+
+    async def handle_EHLO(  # noqa: N802 (the name is aiosmtpd's)
+        self, _server: SMTP, session: Session, _envelope: Envelope, hostname: str, responses: list[str]
+    ) -> list[str]:
+        session.host_name = hostname
+        return [responses[0], "250-PIPELINING", *responses[1:]] if self.owner.pipelining else responses
 
     async def handle_MAIL(  # noqa: N802 (the name is aiosmtpd's)
         self, server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -129,10 +130,10 @@ class Theatre:
             return ledger.read_send(connection, send.send_id)
 
     def delivering(self, send: Send, smtp_port: int, **options: Any) -> Delivering:
-        options = {"connections": 2, "patience": 5.0, "smtp_timeout": 5.0} | options
+        options = {"connections": 2, "patience": 5.0, "timeout": 5.0} | options
         clock = options.pop("clock", None) or StartedAt(self.now)
-        url = f"smtp://127.0.0.1:{smtp_port}"
-        return Delivering(self.url, url, self.deployment.project, send, clock, **options)
+        settings = dataclasses.replace(self.deployment.settings, mail_url=f"smtp://127.0.0.1:{smtp_port}")
+        return Delivering(settings, self.url, self.deployment.project, send, clock, **options)
 
     def deliver(self, send: Send, smtp_port: int, **options: Any) -> Delivery:
         return self.delivering(send, smtp_port, **options).run()

@@ -1,34 +1,49 @@
--- Take the next rows of a send, under a token and a lease. The rules are read here once more
--- (invariant 2): a row whose person may not get this mail any more is skipped with its reason.
--- The address that was judged comes along: that one is mailed, and no other.
-with candidate as (
-    select m.send_id, m.recipient_key, m.person_id, m.record_id
+-- Take the next rows of a send, under a token and a lease: first those that were put off and are due, then fresh
+-- ones in their order. The rules are read here once more (invariant 2): a row whose person may not get this mail any
+-- more is skipped with its reason. The address that was judged comes along: that one is mailed, and no other.
+with running as (
+    select
+        (not %(needs_live)s or exists (select from smp.step_status as l where l.step = %(step)s and l.status = 'live'))
+        and not exists (select from smp.send_change as c where c.send_id = %(send_id)s and c.change = 'cancelled') as yes
+),
+due as (
+    select m.ctid as place, m.send_id, m.recipient_key, m.person_id, m.record_id
     from smp.message as m
-    where m.send_id = %(send_id)s
-      and m.state = 'planned'
-      and (m.retry_at is null or m.retry_at <= %(now)s)
-      and (
-          not %(needs_live)s
-          or exists (select 1 from smp.step_status as l where l.step = %(step)s and l.status = 'live')
-      )
-    order by m.seq
+    where m.send_id = %(send_id)s and m.state = 'planned' and m.retry_at <= %(now)s and (select yes from running)
+    order by m.retry_at, m.seq
     limit %(batch)s
     for update of m skip locked
 ),
+fresh as (
+    select m.ctid as place, m.send_id, m.recipient_key, m.person_id, m.record_id
+    from smp.message as m
+    where m.send_id = %(send_id)s and m.state = 'planned' and m.retry_at is null and m.seq > %(after)s
+      and (select yes from running)
+    order by m.seq
+    limit %(batch)s - (select count(*) from due)
+    for update of m skip locked
+),
+candidate as (
+    select * from due
+    union all
+    select * from fresh
+),
 judged as (
     select
-        c.send_id,
-        c.recipient_key,
+        c.place,
         btrim(p.email) as address,
         case
             when p.person_id is null then 'person_gone'
             when p.blocked then 'person_blocked'
             when p.email_key is null then 'no_address'
-            when length(p.email_key) > 254 or p.email_key !~ %(address)s then 'broken_address'
+            when octet_length(p.email_key) > 254 or p.email_key !~ %(address)s then 'broken_address'
+            when octet_length(p.email_key) > 64
+                and (octet_length(split_part(p.email_key, '@', 1)) > 64 or p.email_key ~ %(long_label)s)
+                then 'broken_address'
             when %(deduplicate)s and md5('address:' || p.email_key)::uuid <> c.recipient_key then 'address_changed'
             when u.email_key is not null then 'suppressed'
-            when k.granted is false then 'opted_out'
-            when k.granted is null and %(opt_in)s then 'no_consent'
+            when %(consent)s and k.granted is false then 'opted_out'
+            when %(consent)s and k.granted is null and %(opt_in)s then 'no_consent'
             {record_rule}
         end as reason
     from candidate as c
@@ -45,5 +60,5 @@ set state = (case when j.reason is null then 'claimed' else 'skipped' end)::smp.
     settled_at = case when j.reason is null then null else %(now)s end,
     attempts = m.attempts + (j.reason is null)::int
 from judged as j
-where m.send_id = j.send_id and m.recipient_key = j.recipient_key
+where m.ctid = j.place
 returning m.recipient_key, m.seq, m.person_id, m.record_id, m.attempts, j.address, m.state::text, m.reason

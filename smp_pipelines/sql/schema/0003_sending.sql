@@ -8,11 +8,13 @@ create index message_claimed on smp.message (send_id, lease_until) where state =
 create index message_unknown on smp.message (send_id, seq) where state = 'unknown';
 
 -- A rate that all workers keep together. A worker that wants n mails moves free_at by n / rate and may
--- hand them over from the old free_at on; nobody else gets that time.
+-- hand them over from the old free_at on; nobody else gets that time. Mails for which there is no room soon
+-- wait for a place behind queued_until, so that they do not all come back at once.
 create table smp.rate_limit (
-    transport text not null,
-    scope     text not null,
-    free_at   timestamptz not null,
+    transport    text not null,
+    scope        text not null,
+    free_at      timestamptz not null default '-infinity',
+    queued_until timestamptz not null default '-infinity',
     primary key (transport, scope)
 );
 comment on table smp.rate_limit is 'When the next mail may leave, per transport and recipient domain (scope * is the whole transport)';
@@ -52,10 +54,13 @@ create table smp.record_decision (
     decision    text not null check (decision in ('approved', 'blocked')),
     decided_at  timestamptz not null,
     person_id   bigint,
-    decided_by  text not null
+    decided_by  text not null,
+    changed     boolean not null default false
 );
 create index record_decision_record on smp.record_decision (record, record_id, decision_id desc);
 comment on table smp.record_decision is 'Audit: which colleague approved or blocked which record after a preview mail';
+comment on column smp.record_decision.changed is
+    'Whether it set or took away the tick of the record. A tick that was set in the CRM itself is not taken away';
 
 -- Changes of the suppression list. The address itself is in crm.suppression only; here is its md5.
 create table smp.suppression_change (
@@ -69,3 +74,7 @@ create table smp.suppression_change (
 );
 create index suppression_change_address on smp.suppression_change (address);
 comment on table smp.suppression_change is 'Audit of the suppression list: when an address came on or off it, by whom or by which send, and why';
+
+-- An internal send is planned from two selections: the colleagues, and the records that they check (F26).
+alter table smp.send add column records_run_id bigint references smp.selection_run (selection_run_id);
+comment on column smp.send.records_run_id is 'Internal sends: the selection of records, every one of which each colleague got';

@@ -1,0 +1,78 @@
+"""Outcomes: what the asset of a send tells at the end of a run, in figures, words and pictures. No personal data."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from smp_pipelines.assets.charts import bars, course, table
+from smp_pipelines.deployment import Deployment
+from smp_pipelines.reporting.throughput import Throughput, read_throughput
+from smp_pipelines.sending import ledger
+from smp_pipelines.sending.ledger import Send, Totals
+from smp_pipelines.sending.proof import Proof, prove
+from smp_pipelines.sending.reasons import explain
+
+Metadata = dict[str, dg.MetadataValue | float | int | str]
+
+
+def send_metadata(deployment: Deployment, send: Send, held: str | None = None) -> Metadata:
+    """Read in the ledger how a send stands, and tell it; `held` says why it does not go on, if so.
+
+    Raises SmpError when Postgres is away.
+    """
+    with deployment.connection() as postgres:
+        send = ledger.read_send(postgres, send.send_id)
+        totals = ledger.totals(postgres, send)
+        (proof,) = prove(postgres, send.send_id)
+        speed = read_throughput(postgres, send)
+    metadata: Metadata = {
+        "send": send.send_key,
+        "report": dg.MetadataValue.url(f"{deployment.settings.pages_url}/sends/{send.send_id}"),
+        "state": send.state,
+        **figures(totals),
+        **_identity(proof),
+        "funnel": bars(f"{send.step}: {totals.all:,} planned", _parts(totals)),
+    }
+    if held:
+        metadata["held"] = held
+    return metadata | _speed(deployment, speed) | _why_not(totals)
+
+
+def _identity(proof: Proof) -> Metadata:
+    """The identity in words (X3), whether it holds, and what is wrong if it does not."""
+    holds = "holds" if proof.holds else "DOES NOT HOLD"
+    return {"identity": "; ".join([f"{proof.sentence}: {holds}", *proof.findings])}
+
+
+def figures(totals: Totals) -> Metadata:
+    """How many people are in a send, and what became of them."""
+    return {"planned": totals.all, **_parts(totals)}
+
+
+def _parts(totals: Totals) -> dict[str, int]:
+    return {
+        "accepted": totals.accepted,
+        "skipped": totals.skipped,
+        "rejected": totals.rejected,
+        "unknown": totals.unknown,
+        "waiting": totals.open,
+    }
+
+
+def _speed(deployment: Deployment, speed: Throughput) -> Metadata:
+    if not any(accepted for _begins_at, accepted in speed.course):
+        return {}
+    zone = deployment.project.settings.zone
+    rates = [(begins_at.astimezone(zone), accepted / speed.seconds) for begins_at, accepted in speed.course]
+    drawn: Metadata = {"throughput, drawn": course("Mails a second", rates, speed.seconds)}
+    return drawn if speed.per_second is None else {"throughput": round(speed.per_second, 1)} | drawn
+
+
+def _why_not(totals: Totals) -> Metadata:
+    if not totals.reasons:
+        return {}
+    rows = [(explain(reason), count) for reason, count in totals.reasons.items()]
+    return {
+        "why not": table(("reason", "people"), rows),
+        "why not, drawn": bars("People who got no mail, by reason", dict(rows)),
+    }

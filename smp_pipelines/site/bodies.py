@@ -1,0 +1,49 @@
+"""Bodies: the small forms that public pages take, as browsers and mail programs post them."""
+
+from __future__ import annotations
+
+from email import message_from_bytes
+from urllib.parse import parse_qsl
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+LONGEST = 4096
+"""Bytes of a body that are read; the forms here need fifty."""
+_FIELDS = 8
+
+
+async def read_form(request: Request) -> dict[str, str]:
+    """The fields of a posted form, names in small letters; none for a body that is no form.
+
+    A mail program may post either kind of form (RFC 8058, section 3.2). HTTPException 413 when there is more
+    than LONGEST bytes, which are not read.
+    """
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > LONGEST:
+            raise HTTPException(413)
+    kind = request.headers.get("content-type", "")
+    fields = _multipart(kind, body) if kind.lower().startswith("multipart/form-data") else _encoded(body)
+    return {name.lower(): value for name, value in fields}
+
+
+def _encoded(body: bytes) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=_FIELDS)
+    except ValueError:
+        return []
+
+
+def _multipart(kind: str, body: bytes) -> list[tuple[str, str]]:
+    message = message_from_bytes(f"Content-Type: {kind}\r\n\r\n".encode("latin-1") + body)
+    if not message.is_multipart():
+        return []
+    parts = [part for part in message.walk() if not part.is_multipart()][:_FIELDS]
+    named = [(part.get_param("name", header="content-disposition"), part.get_payload(decode=True)) for part in parts]
+    return [
+        (name, value.decode("utf-8", "replace").strip())
+        for name, value in named
+        if isinstance(name, str) and isinstance(value, bytes)
+    ]
