@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Template, TemplateError
+from jinja2.runtime import new_context
 
 from smp_pipelines.campaign.environment import make_environment
 from smp_pipelines.campaign.inspection import Names, inspect_template
@@ -113,6 +114,7 @@ class Content:
                 _html=markup.from_string(html),
                 _text=plain.from_string(text_template(source)),
                 _names={
+                    **plain.globals,
                     "organisation": None,
                     "step": {"name": ref.step.name},
                     "campaign": {"name": project.campaigns[ref.campaign].name},
@@ -129,14 +131,20 @@ class Content:
         """Make one person's mail; rows are plain dicts. ContentError when a value is missing or does not fit."""
         values = {**self._names, **context}
         try:
-            values["preheader"] = _one_line(self._preheader.render(values)) if self._preheader else ""
+            values["preheader"] = _one_line(_fill(self._preheader, values)) if self._preheader else ""
             return Rendered(
-                subject=_one_line(self._subject.render(values)),
-                html=self._html.render(values),
-                text=_BLANK_LINES.sub("\n\n", self._text.render(values)).strip() + "\n",
+                subject=_one_line(_fill(self._subject, values)),
+                html=_fill(self._html, values),
+                text=_BLANK_LINES.sub("\n\n", _fill(self._text, values)).strip() + "\n",
             )
         except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
             raise ContentError(f"step {self.key}: this mail cannot be made: {error}") from error
+
+
+def _fill(template: Template, values: dict[str, Any]) -> str:
+    """What `Template.render` does, without copying the values and globals for each of a mail's four templates."""
+    context = new_context(template.environment, template.name, template.blocks, values, shared=True, globals=None)
+    return "".join(template.root_render_func(context))
 
 
 def check_content(ref: StepRef, project: LoadedProject) -> list[Problem]:

@@ -13,7 +13,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -125,9 +125,9 @@ class Desk:
         """How many tasks can be taken."""
         return len(self._ready)
 
-    def take(self, busy: Mapping[str | None, int]) -> Task | None:
-        """The next task that may begin now; `busy` says how many mails are in hand per limited domain."""
-        if not self._ready or self._order.is_night:
+    def take(self, moment: datetime, busy: Mapping[str | None, int]) -> Task | None:
+        """The next task that may begin at this moment; `busy` says how many mails are in hand per limited domain."""
+        if not self._ready or self._order.is_night(moment):
             return None
         now = time.monotonic()
         for _ in range(len(self._ready)):

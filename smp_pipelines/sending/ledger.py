@@ -219,7 +219,7 @@ def claim(
         "batch": batch,
         "token": token,
         "lease": LEASE,
-        **address.RULE,
+        **address.POSTGRES_RULE,
         "channel": rules.channel,
         "topic": rules.topic,
         "opt_in": rules.opt_in,

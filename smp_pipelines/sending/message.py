@@ -112,6 +112,7 @@ class MessageBuilder:
         recipient_key: UUID,
         date: datetime,
         eight_bit: bool = False,
+        message_id: str | None = None,
     ) -> bytes:
         """One mail, with CRLF line ends (the last line too), not dot-stuffed, no line over 998 bytes.
 
@@ -119,8 +120,8 @@ class MessageBuilder:
         of it is too long; otherwise as quoted-printable. A mail that is signed is always quoted-printable:
         a server on the way may turn 8bit into something else, and the signature would no longer hold.
 
-        An address with letters outside ASCII stands in its header as it is (SMTPUTF8). Raises
-        ContentError when the address does not fit a line.
+        An address with letters outside ASCII stands in its header as it is (SMTPUTF8). Whoever has made the
+        `message_id` already can give it. Raises ContentError when the address does not fit a line.
         """
         as_it_is = eight_bit and self._signer is None
         text_as, text = self._body(rendered.text, as_it_is)
@@ -131,7 +132,7 @@ class MessageBuilder:
             f"To: {_address(name, address)}\r\n"
             f"Subject: {_unstructured(self._prefix + rendered.subject)}\r\n"
             f"Date: {_date(date.replace(microsecond=0), date.tzname())}\r\n"
-            f"Message-ID: {self.message_id(recipient_key)}\r\n"
+            f"Message-ID: {message_id or self.message_id(recipient_key)}\r\n"
             f"{self._unsubscribing(recipient_key)}{self._fixed}{encoding}{self._multipart}"
         )
         parts = (head.encode(), self._text_part, text_as, text, self._html_part, html_as, html, self._end)

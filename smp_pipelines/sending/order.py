@@ -32,10 +32,9 @@ class Order:
         """The local time zone."""
         return self.rules.zone
 
-    @property
-    def is_night(self) -> bool:
-        """Whether the quiet hours keep this send's mails back now (F22); test mails may leave at any hour."""
-        return self.send.purpose != "test" and is_quiet(self.clock.now().astimezone(self.zone).time())
+    def is_night(self, now: datetime) -> bool:
+        """Whether the quiet hours keep this send's mails back (F22); test mails may leave at any hour."""
+        return self.send.purpose != "test" and is_quiet(now.astimezone(self.zone).time())
 
     def held(self, connection: Connection) -> str | None:
         """Why nothing may leave now, in words; None when it may: the step runs and it is not night."""
@@ -45,7 +44,7 @@ class Order:
         if status.status != "live":
             since = f" since {self._local(status.since)}" if status.since else ""
             return f"{self.send.step} is {status.status}{since}: what is left waits until it is live"
-        if self.is_night:
+        if self.is_night(self.clock.now()):
             fate = "was dropped" if self.drop_at_night else "waits until the morning"
             return f"nothing is sent between 23:00 and 06:00: what is left {fate}"
         return None

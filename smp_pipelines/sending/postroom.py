@@ -60,6 +60,7 @@ class SendPostroom:
         rendered = self._content.render(context)
         if self._is_internal and claimed.record_id is not None:
             rendered = self._with_banner(rendered, claimed.person_id, claimed.record_id, context)
+        message_id = self._builder.message_id(claimed.recipient_key)
         content = self._builder.build(
             rendered,
             name=full_name(context["person"]),
@@ -67,8 +68,8 @@ class SendPostroom:
             recipient_key=claimed.recipient_key,
             date=now,
             eight_bit=eight_bit,
+            message_id=message_id,
         )
-        message_id = self._builder.message_id(claimed.recipient_key)
         return Mail(message_id, self._sender, with_ascii_domain(claimed.address), content)
 
     def _with_banner(self, rendered: Rendered, person_id: int, record_id: int, context: Mapping[str, Any]) -> Rendered:

@@ -23,7 +23,8 @@ from smp_pipelines.sending.transport import Answer, Mail, TransportDownError
 
 _LEADING_DOT = re.compile(rb"(?m)^\.")
 _END = b".\r\n"
-_REPLY = re.compile(rb"(\d{3})([ -]?)(.*)")
+_MARKS = (b" ", b"-", b"")
+"""What may follow the code of a reply: the last line, one of several, the last line without words."""
 _LONGEST_REPLY = 65_536
 _READ = 65_536
 _NOT_TAKEN = Answer("later", "the connection was lost before the mail was handed over")
@@ -204,27 +205,30 @@ class SmtpStream:
         self._take_replies()
 
     def _take_replies(self) -> None:
-        while self._open and (end := self._in.find(b"\n")) >= 0:
-            line = bytes(self._in[:end]).rstrip(b"\r")
-            del self._in[: end + 1]
-            found = _REPLY.fullmatch(line)
-            if found is None:
+        *lines, rest = bytes(self._in).split(b"\n")
+        self._in[:] = rest
+        for each in lines:
+            line = each.rstrip(b"\r")
+            code, mark = line[:3], line[3:4]
+            if len(code) < 3 or not code.isdigit() or mark not in _MARKS:
                 self._break(f"the mail server answered with something that is no answer: {line[:200]!r}")
+            if not self._open:
                 return
-            self._lines.append(found[3])
-            if found[2] != b"-":
-                text, self._lines = b"\n".join(self._lines), []
-                self._take_reply(int(found[1]), text)
-        if len(self._in) + sum(map(len, self._lines)) > _LONGEST_REPLY:
+            self._lines.append(line[4:])
+            if mark != b"-":
+                text = b"\n".join(self._lines)
+                self._lines.clear()
+                self._take_reply(int(code), text)
+        if len(rest) + sum(map(len, self._lines)) > _LONGEST_REPLY:
             self._break("the mail server answered without end")
 
     def _take_reply(self, code: int, text: bytes) -> None:
-        self._since = time.monotonic()
         if not self._expected:
             # a server that says goodbye unasked (421) closes; anything else nobody asked for is no SMTP
             self._break(_response(code, text))
             return
         stage = self._expected.popleft()
+        self._since = time.monotonic()
         if stage is _Stage.END:
             self._take_verdict(code, text)
         elif self._ahead is not None:

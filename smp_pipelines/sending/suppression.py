@@ -157,7 +157,7 @@ def _refuse_nobody(by: str) -> None:
 
 def _bad_places(connection: Connection, lines: Sequence[str]) -> list[int]:
     """The places, from 0, of what is no address."""
-    found = connection.execute(engine_sql("suppression/judge.sql"), {"lines": list(lines), **address.RULE})
+    found = connection.execute(engine_sql("suppression/judge.sql"), {"lines": list(lines), **address.POSTGRES_RULE})
     return [place - 1 for (place,) in found]
 
 

@@ -35,7 +35,7 @@ def refuse_outsiders(connection: Connection, people: Sequence[int]) -> None:
 
     That is who is not in the CRM, is no internal test person, or has no address that can exist.
     """
-    found = connection.execute(engine_sql("planning/testers.sql"), {"people": list(people), **address.RULE})
+    found = connection.execute(engine_sql("planning/testers.sql"), {"people": list(people), **address.POSTGRES_RULE})
     problems = [f"  person {person_id} {_WORDS[finding]}" for person_id, finding in found if finding != "fit"]
     if problems:
         raise SmpError("\n".join(["no test mail was sent, to nobody:", *problems]))

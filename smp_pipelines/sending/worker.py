@@ -16,7 +16,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -189,8 +189,12 @@ class Worker:
         """Give every connection that takes a mail its next one, and write."""
         for lane in list(lanes):
             offered = False
-            while lane.takes and (task := self._desk.take(self._busy)) is not None:
-                mail = self._make(task, lane)
+            while lane.takes:
+                now = self._order.clock.now()
+                task = self._desk.take(now, self._busy)
+                if task is None:
+                    break
+                mail = self._make(task, now, lane)
                 if mail is not None:
                     offered = True
                     self._tasks[mail.message_id] = task
@@ -207,13 +211,13 @@ class Worker:
         if lane.is_open and self._selector.get_key(lane).events != events:
             self._selector.modify(lane, events, lane)
 
-    def _make(self, task: Task, lane: Streaming) -> Mail | None:
+    def _make(self, task: Task, now: datetime, lane: Streaming) -> Mail | None:
         """The mail of a task; None when it cannot be made, which is its outcome then."""
         if task.context is None:
             self._desk.settle(task, Outcome(task.claimed.recipient_key, "rejected", "person_gone"))
             return None
         try:
-            return self._postroom.make(task.claimed, task.context, self._order.clock.now(), eight_bit=lane.eight_bit)
+            return self._postroom.make(task.claimed, task.context, now, eight_bit=lane.eight_bit)
         except (ContentError, ValueError, TypeError) as error:
             # whatever is odd about this person must not keep the mail from all the others
             words = str(error)[:500]

@@ -1,5 +1,6 @@
 -- Write down what the provider answered. Only whoever holds the token may; an answer that comes
 -- after the lease (the row is `unknown` by then) is still the truth and resolves the row.
+-- Row by row by its key (lateral), whatever the statistics say of a send that is only minutes old.
 with answer as (
     select *
     from unnest(
@@ -7,23 +8,26 @@ with answer as (
     ) as a (recipient_key, state, reason, response, retry_at)
 ),
 held as (
-    select m.recipient_key, m.state = 'unknown' as late
-    from smp.message as m
-    join answer as a on a.recipient_key = m.recipient_key
-    where m.send_id = %(send_id)s
-      and m.claim_token = %(token)s
-      and (m.state = 'claimed' or (m.state = 'unknown' and m.reason = 'lease_expired'))
-    for update of m
+    select a.*, m.place, m.late
+    from answer as a
+    cross join lateral (
+        select ctid as place, state = 'unknown' as late
+        from smp.message
+        where send_id = %(send_id)s
+          and recipient_key = a.recipient_key
+          and claim_token = %(token)s
+          and (state = 'claimed' or (state = 'unknown' and reason = 'lease_expired'))
+        for update
+    ) as m
 )
 update smp.message as m
-set state = a.state::smp.message_state,
-    reason = a.reason,
-    response = a.response,
-    retry_at = a.retry_at,
+set state = h.state::smp.message_state,
+    reason = h.reason,
+    response = h.response,
+    retry_at = h.retry_at,
     lease_until = null,
-    claim_token = case when a.state = 'planned' then null else m.claim_token end,
-    settled_at = case when a.state = 'planned' then null else %(now)s end
-from answer as a
-join held as h on h.recipient_key = a.recipient_key
-where m.send_id = %(send_id)s and m.recipient_key = a.recipient_key
+    claim_token = case when h.state = 'planned' then null else m.claim_token end,
+    settled_at = case when h.state = 'planned' then null else %(now)s end
+from held as h
+where m.ctid = h.place
 returning h.late

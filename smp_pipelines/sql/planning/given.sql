@@ -41,7 +41,7 @@ judged as materialized (
             when p.person_id is null then 'person_gone'
             when p.blocked then 'person_blocked'
             when p.email_key is null then 'no_address'
-            when octet_length(p.email_key) > 254 or p.email_key !~ %(address)s then 'broken_address'
+            when octet_length(p.email_key) > 254 or (p.email_key !~ %(plain)s and p.email_key !~ %(address)s) then 'broken_address'
             when octet_length(p.email_key) > 64
                 and (octet_length(split_part(p.email_key, '@', 1)) > 64 or p.email_key ~ %(long_label)s)
                 then 'broken_address'

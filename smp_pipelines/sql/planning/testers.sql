@@ -6,7 +6,7 @@ select
         when not p.internal_test then 'outsider'
         when p.email_key is null then 'missing'
         when octet_length(p.email_key) > 254
-            or p.email_key !~ %(address)s
+            or (p.email_key !~ %(plain)s and p.email_key !~ %(address)s)
             or octet_length(split_part(p.email_key, '@', 1)) > 64
             or p.email_key ~ %(long_label)s
             then 'broken'
