@@ -17,7 +17,6 @@ from pathlib import Path
 from statistics import median
 
 from bench.row import Row, Stopwatch, spread
-from bench.sizes import LAPS
 from bench.world import World, copy_sample
 
 _CAMPAIGNS = 20
@@ -67,7 +66,7 @@ def run(world: World) -> list[Row]:
     small = write_project(world.folder / "small project", 1)
     loading, fixed = Stopwatch(), Stopwatch()
     used: list[float] = []
-    for _lap in range(LAPS):
+    for _lap in range(world.sizes.laps):
         for project, watch in ((large, loading), (small, fixed)):
             before = _processor_of_children()
             with watch.lap():

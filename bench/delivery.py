@@ -20,7 +20,6 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
 from bench.postfix import SINK, SOURCE, sink, source
 from bench.row import Row
-from bench.sizes import LAPS
 from bench.world import DELIVERED, NOW, World
 from smp_pipelines.deployment import Deployment
 from smp_pipelines.sending.context import read_contexts
@@ -49,7 +48,7 @@ def run(world: World) -> list[Row]:
     with sink() as port:
         deployment = world.deployment(mail_url=f"smtp://127.0.0.1:{port}")
         deployment.change_status(DELIVERED, "live", NOW, "bench")
-        for _lap in range(LAPS):
+        for _lap in range(world.sizes.laps):
             theirs.append(world.sizes.mails / source(port, world.sizes.mails, _CONNECTIONS, _LENGTH))
             ours.append(_deliver(world, deployment))
         ratio = median(ours) / median(theirs)

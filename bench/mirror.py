@@ -12,7 +12,6 @@ from pathlib import Path
 from bench.data import FIRST_MIRROR
 from bench.process import read_rows
 from bench.row import Row, Stopwatch, spread
-from bench.sizes import LAPS
 from bench.world import World
 from smp_pipelines.crm.mirror import Mirrored
 
@@ -25,7 +24,7 @@ def run(world: World) -> list[Row]:
     deployment = world.deployment()
     tables = [table.name for table in deployment.project.catalog.crm()]
     idle, following = Stopwatch(), Stopwatch()
-    for _lap in range(LAPS):
+    for _lap in range(world.sizes.laps):
         with idle.lap():
             unchanged = deployment.mirror(tables)
             deployment.mirror_moments()

@@ -7,13 +7,14 @@ table with the same columns and the same unique key, committed. Laps alternate, 
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 from psycopg import sql
 
+from bench.process import MEMORY_LIMIT
 from bench.row import Row, Stopwatch, at_most, spread
-from bench.sizes import LAPS
-from bench.world import NOW, RECIPIENTS, World, planned_step
+from bench.world import FEWER, NOW, RECIPIENTS, World, planned_step
 from smp_pipelines.crm.bulk import copy_in, copy_out
 from smp_pipelines.deployment import Deployment
 from smp_pipelines.sending import ledger
@@ -27,6 +28,7 @@ _COLUMNS = ("send_id", "recipient_key", "seq", "person_id", "record_id", "state"
 def run(world: World) -> list[Row]:
     """Time planning and the bare COPY."""
     deployment = world.deployment()
+    small = _memory_of(deployment, FEWER)
     selection = deployment.materialise(RECIPIENTS, NOW, None).run
     planning, bare = Stopwatch(), Stopwatch()
     with deployment.connection() as postgres:
@@ -34,13 +36,30 @@ def run(world: World) -> list[Row]:
             "create table if not exists public.bare_message"
             " (like smp.message including defaults, primary key (send_id, recipient_key))"
         )
-        for lap in range(LAPS):
+        for lap in range(world.sizes.laps):
             send = _plan(deployment, postgres, lap, selection, planning)
             _copy(postgres, send, world.folder / "rows.csv", bare)
         totals = ledger.totals(postgres, send)
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in totals.reasons.items())
     note = f"{send.planned:,} rows, {totals.planned:,} to be sent; {reasons}; {spread(planning.seconds)}"
-    return [at_most("planning", "recipients into the ledger", planning.median, bare.median, 4, note)]
+    flat = f"the process's peak; the baseline is its peak after a tenth of the rows; DuckDB's limit is {MEMORY_LIMIT}"
+    return [
+        at_most("planning", "recipients into the ledger", planning.median, bare.median, 4, note),
+        Row("planning", "memory, all the rows", _peak(), "MiB", small, note=flat),
+    ]
+
+
+def _memory_of(deployment: Deployment, selection_name: str) -> float:
+    """The process's peak memory in MiB after planning another selection."""
+    selection = deployment.materialise(selection_name, NOW, None).run
+    with deployment.connection() as postgres:
+        _plan(deployment, postgres, 0, selection, Stopwatch())
+    deployment.mirror_moments()
+    return _peak()
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _plan(deployment: Deployment, postgres: Connection, lap: int, selection: SelectionRun, planning: Stopwatch) -> Send:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 LAPS = 3
@@ -22,16 +22,17 @@ class Sizes:
     changed: int
     mails: int
     steps: int
+    laps: int = LAPS
 
     @classmethod
     def of(cls, people: int, steps: int) -> Sizes:
-        """The sizes for a number of people, in the proportions of the targets (1,000,000 : 200,000 : 10,000)."""
-        return cls(people, people * _MOMENTS_A_PERSON, people // 5, people // 100, min(20_000, people // 40), steps)
+        """The sizes for a number of people, in the proportions of the targets: all are planned, 1 in 100 changes."""
+        return cls(people, people * _MOMENTS_A_PERSON, people, people // 100, min(40_000, people // 25), steps)
 
     @classmethod
     def quick(cls) -> Sizes:
-        """The sizes of a smoke run."""
-        return cls.of(_QUICK_PEOPLE, 20)
+        """The sizes of a smoke run, in which everything is done once."""
+        return replace(cls.of(_QUICK_PEOPLE, 20), laps=1)
 
     @property
     def are_of_the_targets(self) -> bool:

@@ -15,8 +15,8 @@ from smp_pipelines.stores.settings import REPOSITORY, Settings
 NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 """The moment at which everything takes place: the clock is an input, so every run sees the same data."""
 
-REACHABLE, RECIPIENTS = "reachable", "first_people"
-"""The selections of the benchmark: with exclusion and de-duplication, and the people to plan."""
+REACHABLE, RECIPIENTS, FEWER, MAILED = "reachable", "everybody", "every_tenth", "first_people"
+"""The selections: with exclusion and de-duplication; the people to plan, and a tenth of them; those to deliver to."""
 _CAMPAIGN = "bench"
 DELIVERED = f"{_CAMPAIGN}/planned_{LAPS}"
 """The step that is delivered."""
@@ -30,10 +30,20 @@ where email_key is not null
   and {{ not_received("we_miss_you/we_miss_you", within="365 days") }}
 group by email_key
 """,
-    RECIPIENTS: """-- The first people, as many as are planned.
+    RECIPIENTS: """-- All people.
 select person_id
 from crm.person
 where person_id <= %(recipients)d
+""",
+    FEWER: """-- A tenth of the people.
+select person_id
+from crm.person
+where person_id <= %(recipients)d / 10
+""",
+    MAILED: """-- Enough people for the mails that are delivered.
+select person_id
+from crm.person
+where person_id <= 2 * %(mails)d
 """,
 }
 _STEP = """  planned_%d:
@@ -45,7 +55,7 @@ _STEP = """  planned_%d:
     subject: "{{ person.first_name or 'Beste lezer' }}, uw stoel staat klaar"
     preheader: "Het is even geleden."
     content: %s
-    selection: first_people
+    selection: %s
     topic: %s
 """
 
@@ -86,14 +96,17 @@ class World:
         copy_sample(self.project)
         for name, text in _SELECTIONS.items():
             selection = self.project / "sql" / "selections" / f"{name}.sql"
-            selection.write_text(text.replace("%(recipients)d", str(self.sizes.recipients)), encoding="utf-8")
+            numbers = {"recipients": self.sizes.recipients, "mails": self.sizes.mails}
+            for what, count in numbers.items():
+                text = text.replace(f"%({what})d", str(count))
+            selection.write_text(text, encoding="utf-8")
         folder = self.project / "campaigns" / _CAMPAIGN
         folder.mkdir(exist_ok=True)
         shutil.copy(self.project / "campaigns" / "we_miss_you" / "we_miss_you.mjml", folder)
         shutil.copy(Path(__file__).with_name("delivery.html"), folder)
         # the steps that are planned ask for a yes (newsletter); the last one, for delivery, reaches nearly everybody
-        steps = [_STEP % (number, "we_miss_you.mjml", "newsletter") for number in range(LAPS)]
-        steps.append(_STEP % (LAPS, "delivery.html", "service"))
+        steps = [_STEP % (number, "we_miss_you.mjml", RECIPIENTS, "newsletter") for number in range(LAPS)]
+        steps.append(_STEP % (LAPS, "delivery.html", MAILED, "service"))
         head = "name: Meten\ndescription: Stappen waarmee snelheid gemeten wordt\nsteps:\n"
         (folder / "campaign.yaml").write_text(head + "".join(steps), encoding="utf-8")
 

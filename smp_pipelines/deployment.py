@@ -29,6 +29,7 @@ from smp_pipelines.sending import cancelling, ledger, unknown
 from smp_pipelines.sending.context import Recipient
 from smp_pipelines.sending.delivery import Delivering, Delivery
 from smp_pipelines.sending.due import Due, Skipped, due, ended
+from smp_pipelines.sending.estate import settle_estates
 from smp_pipelines.sending.given import Sent, plan_given, trigger_key
 from smp_pipelines.sending.ledger import Purpose, Send, Totals
 from smp_pipelines.sending.message import MessageBuilder
@@ -217,8 +218,12 @@ class Deployment:
         return [ref.key for ref in done]
 
     def due(self, now: datetime) -> tuple[list[Due], list[Skipped]]:
-        """Everything that has to be sent now, and what is not sent and why; cancelled sends are tidied up first."""
+        """Everything that has to be sent now, and what is not sent and why.
+
+        First it is tidied up: after workers of this machine that died, and in sends that were cancelled.
+        """
         with self.connection() as postgres:
+            settle_estates(postgres, self.settings.journals_folder, now)
             cancelling.skip_returned(postgres, now)
             return due(postgres, self.project, now)
 
@@ -304,11 +309,17 @@ class Deployment:
         with self.connection() as postgres:
             return Sent(ledger.read_send(postgres, send.send_id), ledger.totals(postgres, send), done.held)
 
-    def deliver(self, send: Send, clock: Clock, progress: Callable[[Delivery], None] | None = None) -> Delivery:
-        """Deliver what is left of a send."""
-        return Delivering(self.settings, self.url, self.project, send, clock, processes=self.settings.processes).run(
-            progress
-        )
+    def deliver(
+        self,
+        send: Send,
+        clock: Clock,
+        progress: Callable[[Delivery], None] | None = None,
+        *,
+        processes: int | None = None,
+    ) -> Delivery:
+        """Deliver what is left of a send, with as many processes as it is worth (at most `processes`)."""
+        most = processes or self.settings.processes
+        return Delivering(self.settings, self.url, self.project, send, clock, processes=most).run(progress)
 
     def totals(self, send: Send) -> Totals:
         """The counts of a send as they are now."""

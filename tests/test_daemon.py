@@ -44,7 +44,7 @@ class Up:
     def schedule(self, times: list[str]) -> None:
         """Write the times of day at which the service mail is sent."""
         file = self.project / "campaigns" / "servicemails" / "campaign.yaml"
-        text, count = re.subn(r"times: \[.*\]", f"times: {json.dumps(times)}", file.read_text())
+        text, count = re.subn(r"times: \[.*\]", f"times: {json.dumps(times)}", file.read_text(), count=1)
         assert count == 1
         file.write_text(text)
 

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from smp_pipelines.assets.facts import RunFacts, read_facts, told
+from smp_pipelines.assets.facts import SEND_KEY_TAG, STEP_TAG, RunFacts, read_facts, told
 from smp_pipelines.assets.outcomes import send_metadata
 from smp_pipelines.assets.progress import Progress
 from smp_pipelines.assets.selections import selection_key
@@ -62,6 +62,8 @@ def _ops(deployment: Deployment, ref: StepRef) -> tuple[dg.OpDefinition, dg.OpDe
         facts = read_facts(context.run)
         with told():
             send = _open(deployment, ref, facts)
+            # a run that was started by hand has no such tags: the lifecycle sensor then sees that it is at it
+            context.instance.add_run_tags(context.run_id, {STEP_TAG: ref.key, SEND_KEY_TAG: send.send_key})
             send = deployment.plan(ref, send, facts.clock.now(), facts.run_id)
         context.log.info(f"send {send.send_key}: {send.planned} rows in the ledger")
         return send.send_key

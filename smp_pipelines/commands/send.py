@@ -1,21 +1,24 @@
-"""`smp send`: the sends, how each stands and why it waits; cancel what is left of one."""
+"""`smp send`: the sends, how each stands and why it waits; work on one, or cancel what is left of it."""
 
 from __future__ import annotations
 
 import getpass
+from collections import Counter
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from smp_pipelines.commands.shared import deployment, out, print_table
+from smp_pipelines.problems import SmpError
+from smp_pipelines.sending.reasons import explain
 from smp_pipelines.stores.clock import SystemClock
 
 if TYPE_CHECKING:
     from smp_pipelines.deployment import Deployment
     from smp_pipelines.sending.sends import Listed
 
-app = typer.Typer(help="Sends: list, show, cancel.", no_args_is_help=True)
+app = typer.Typer(help="Sends: list, show, deliver, cancel.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -87,6 +90,28 @@ def send_show(number: Annotated[int, typer.Argument(help="The send's number.")])
             out.print(f"{when} {change.change} by {change.changed_by}, {change.messages:,} mails{why}", markup=False)
 
 
+@app.command("deliver")
+def send_deliver(
+    number: Annotated[int, typer.Argument(help="The send's number.")],
+    processes: Annotated[int | None, typer.Option(min=1, max=64, help="How many processes at most.")] = None,
+) -> None:
+    """Work on a planned send, beside whoever else does, on this machine or another. Nobody is mailed twice."""
+    from smp_pipelines.sending.ledger import read_send
+
+    with deployment() as loaded:
+        with loaded.connection() as postgres:
+            send = read_send(postgres, number)
+        if send.state == "planning":
+            raise SmpError(f"send {number} has nobody in it yet: it is planned by `smp tick`, or by its run in Dagster")
+        done = loaded.deliver(send, SystemClock(), processes=processes)
+    speed = f", {done.accepted / done.seconds:,.0f} a second" if done.accepted else ""
+    out.print(f"send {number}: {done.accepted:,} mails accepted{speed}")
+    for what, count in sorted((done.outcomes - Counter({"accepted": done.accepted}) + done.skipped).items()):
+        out.print(f"  {count:,} {'put off' if what == 'planned' else explain(what)}", markup=False)
+    if done.held:
+        out.print(f"held: {done.held}", markup=False)
+
+
 @app.command("cancel")
 def send_cancel(
     number: Annotated[int, typer.Argument(help="The send's number.")],
@@ -101,7 +126,6 @@ def send_cancel(
 
 def _standing(loaded: Deployment, listed: Listed, now: datetime) -> str:
     """How a send that is not finished stands, in words."""
-    from smp_pipelines.problems import SmpError
     from smp_pipelines.sending.due import why_waiting
     from smp_pipelines.sending.status import read_status
 

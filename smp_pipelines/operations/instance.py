@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 import dagster as dg
 
+from smp_pipelines.assets.in_process import LOST
 from smp_pipelines.operations.environment import dagster_environment, dagster_home
 from smp_pipelines.problems import SmpError
 from smp_pipelines.stores.locks import locked
@@ -20,9 +21,7 @@ from smp_pipelines.stores.server import EmbeddedServer
 from smp_pipelines.stores.settings import Settings, read_settings
 
 _LAUNCHED_TAG = ".dagster/grpc_info"
-"""Dagster gives this tag to a run that a code server runs; runs of `smp tick` do not have it."""
-
-_LOST = "The process of this run was ended from outside. What it sent is in the ledger; its send goes on by itself."
+"""Dagster gives this tag to a run that a code server runs; runs of `smp tick` do not have it (assets/in_process)."""
 _ON_THE_WAY = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
@@ -52,7 +51,7 @@ def end_orphans(instance: dg.DagsterInstance) -> list[str]:
     runs = instance.get_runs(filters=dg.RunsFilter(statuses=_ON_THE_WAY))
     orphans = [run for run in runs if _LAUNCHED_TAG in run.tags]
     for run in orphans:
-        instance.report_run_failed(run, _LOST)
+        instance.report_run_failed(run, LOST)
     return [run.run_id for run in orphans]
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 
 import dagster as dg
 
+from smp_pipelines.assets.in_process import in_process
 from smp_pipelines.assets.runs import JOB_NAME, due_assets, run_tags
 from smp_pipelines.assets.triggers import TRIGGER_JOB
 from smp_pipelines.campaign.project import StepRef
@@ -61,18 +62,27 @@ class Ticker:
         due = Due(ref, now, trigger_key(ref, key), planned=True)
         given = [{"person": person_id, "record": record_id} for person_id, record_id in recipients]
         config = {"step": ref.key, "key": key, "recipients": given}
-        result = self._definitions.resolve_job_def(TRIGGER_JOB).execute_in_process(
-            instance=self._instance,
-            run_config={**_QUIET_LOG, "ops": {"send_given": {"config": config}}},
-            raise_on_error=False,
-        )
+        with in_process(self._deployment) as (run_id, tags):
+            result = self._definitions.resolve_job_def(TRIGGER_JOB).execute_in_process(
+                instance=self._instance,
+                run_id=run_id,
+                tags=tags,
+                run_config={**_QUIET_LOG, "ops": {"send_given": {"config": config}}},
+                raise_on_error=False,
+            )
         return self._ticked(due, _failure(result))
 
     def run(self, assets: list[dg.AssetKey], tags: dict[str, str]) -> str | None:
         """Materialise these assets in one run; says what went wrong, if anything did."""
-        result = self._definitions.resolve_job_def(JOB_NAME).execute_in_process(
-            instance=self._instance, asset_selection=assets, tags=tags, run_config=_QUIET_LOG, raise_on_error=False
-        )
+        with in_process(self._deployment) as (run_id, own_tags):
+            result = self._definitions.resolve_job_def(JOB_NAME).execute_in_process(
+                instance=self._instance,
+                run_id=run_id,
+                asset_selection=assets,
+                tags=tags | own_tags,
+                run_config=_QUIET_LOG,
+                raise_on_error=False,
+            )
         return _failure(result)
 
     def _ticked(self, due: Due, failure: str | None) -> Ticked:

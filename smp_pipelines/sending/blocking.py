@@ -20,7 +20,8 @@ class ThreadedStream:
         self.begun: Callable[[Mail], None] = lambda _mail: None
         self._connection = connection
         self._open = True
-        self._down: TransportDownError | None = None
+        self.down: TransportDownError | None = None
+        """Why nothing can be handed over any more; the mail that found out was certainly not begun with."""
         self._mail: Mail | None = None
         self._mails: queue.SimpleQueue[Mail | None] = queue.SimpleQueue()
         self._answers: deque[tuple[Mail, Answer]] = deque()
@@ -37,7 +38,7 @@ class ThreadedStream:
     @property
     def is_open(self) -> bool:
         """Whether the connection can still be used."""
-        return self._open and self._down is None
+        return self._open and self.down is None
 
     @property
     def in_hand(self) -> int:
@@ -81,7 +82,12 @@ class ThreadedStream:
             self._thread.join()
             self._ours.close()
             self._theirs.close()
-        return self._taken()
+        taken = self._taken()
+        if self.down is not None and self._mail is not None:
+            # nothing can be handed over, so this mail was not
+            taken.append((self._mail, Answer("later", str(self.down)[:500])))
+            self._mail = None
+        return taken
 
     def _taken(self) -> list[tuple[Mail, Answer]]:
         taken = []
@@ -94,13 +100,12 @@ class ThreadedStream:
         while (mail := self._mails.get()) is not None:
             try:
                 answer = self._connection.send(mail)
+                self._answers.append((mail, answer))
             except TransportDownError as error:
-                # nothing can be handed over, so this mail was not
-                self._down, answer = error, Answer("later", str(error)[:500])
+                self.down = error  # what became of the mail comes with `close`
             except Exception as error:
                 # whatever broke in there, nobody can tell whether the mail had left
-                answer = Answer("unknown", f"{type(error).__name__}: {error}"[:500])
-            self._answers.append((mail, answer))
+                self._answers.append((mail, Answer("unknown", f"{type(error).__name__}: {error}"[:500])))
             with contextlib.suppress(OSError):
                 self._theirs.send(b"!")
         with contextlib.suppress(Exception):

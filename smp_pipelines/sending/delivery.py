@@ -69,7 +69,7 @@ class Delivering:
     ) -> None:
         step = project.step(send.step).step
         self._url = postgres_url
-        self._journals = settings.home / "journals"
+        self._journals = settings.journals_folder
         self._order = Order(send, claim_rules(project, step, send.purpose), step.record, clock, step.at_night == "drop")
         self._processes = processes
         self._errand = Errand(settings, postgres_url, send.send_id, clock.now(), connections, patience)
@@ -127,14 +127,14 @@ class Delivering:
         """Tidy up after workers that are gone and after the night; how many rows are left."""
         with told(), connect(self._url) as connection:
             connection.autocommit = True
-            settle_estates(connection, self._order, self._journals)
+            settle_estates(connection, self._journals, self._order.clock.now())
             self._order.drop(connection)
             return ledger.waiting(connection, self._order.send, self._order.clock.now()).rows
 
     def _finish(self) -> bool:
         with told(), connect(self._url) as connection:
             connection.autocommit = True
-            settle_estates(connection, self._order, self._journals)
+            settle_estates(connection, self._journals, self._order.clock.now())
             self._order.drop(connection)
             ledger.expire(connection, self._order.send, self._order.clock.now())
             return ledger.finish(connection, self._order.send, self._order.clock.now())

@@ -39,6 +39,8 @@ _LOOK_SECONDS = 0.5
 # a worker that is stopped in the middle of a transaction must not keep the others from its rows
 _PATIENT_SERVER = "set idle_in_transaction_session_timeout = '10s'"
 _SLOT_WAIT = timedelta(seconds=2)
+_SLACK = 0.3
+"""Seconds of a rate that a worker may catch up with after it was busy for a moment."""
 
 
 @dataclass(slots=True)
@@ -91,12 +93,15 @@ class Desk:
         self._lanes = lanes
         self._knock = knock
         self._ready: deque[Task] = deque()
+        self._unplaced: list[Task] = []
+        self._paces: dict[str, float] = {}
         self._done: deque[tuple[Task, Outcome]] = deque()
         self._back: deque[UUID] = deque()
         self._owed: list[tuple[Task, Outcome]] = []
         self._owed_back: list[UUID] = []
         self._open = 0
         self._seen = -1
+        self._is_dry = False
         self._paused = False
         self._stopping = False
         self._look_at = 0.0
@@ -132,11 +137,13 @@ class Desk:
         now = time.monotonic()
         for _ in range(len(self._ready)):
             task = self._ready.popleft()
-            if len(self._ready) < BATCH // 2:
-                self._wake.set()
             if now > task.deadline:
                 self.give_back(task)
             elif self._may_begin(task, now, busy):
+                # only when it is time for more: a task that waits for its moment is no reason to ask
+                if len(self._ready) in (BATCH // 2, 0):
+                    self._wake.set()
+                self._note_pace(task, now)
                 return task
             else:
                 self._ready.append(task)
@@ -144,7 +151,16 @@ class Desk:
 
     def _may_begin(self, task: Task, now: float, busy: Mapping[str | None, int]) -> bool:
         """Whether the limits let a task leave now."""
-        return task.not_before <= now and (task.domain is None or busy.get(task.domain, 0) < self.slots[task.domain])
+        if task.not_before > now or (task.domain is not None and busy.get(task.domain, 0) >= self.slots[task.domain]):
+            return False
+        return all(self._paces.get(scope, 0.0) <= now for scope in (task.domain, WHOLE) if scope)
+
+    def _note_pace(self, task: Task, now: float) -> None:
+        """Time that passed unused is not made up for at once: mails that are late leave at their rate as well."""
+        for scope in (task.domain, WHOLE):
+            rate = self._limiter.rate(scope) if scope else None
+            if scope and rate:
+                self._paces[scope] = max(self._paces.get(scope, 0.0), now - _SLACK) + 1 / rate
 
     def settle(self, task: Task, outcome: Outcome) -> None:
         """What became of a task."""
@@ -183,12 +199,13 @@ class Desk:
             self.count.held = self._order.held(connection)
             if self.count.held:
                 return
-            if not self.slots[WHOLE]:
+            if self.slots[WHOLE] < self._lanes:
                 self.slots[WHOLE] = self._limiter.take_slots(connection, WHOLE, self._lanes)
         self._collect()
         wanted = self._wanted(connection)
-        if self._owed or wanted:
+        if self._owed or self._owed_back or wanted:
             self._exchange(connection, wanted)
+        self._place(connection)
         self._knock()
         if self._ready or self._open or not wanted:
             self._wake.wait(_LOOK_SECONDS)
@@ -196,12 +213,18 @@ class Desk:
 
     def _collect(self) -> None:
         if self._paused:
-            while self._ready:
-                self._back.append(self._ready.popleft().claimed.recipient_key)
+            self._empty()
         while self._done:
             self._owed.append(self._done.popleft())
         while self._back:
             self._owed_back.append(self._back.popleft())
+
+    def _empty(self) -> None:
+        """Give back every task that nobody has taken."""
+        self._back.extend(task.claimed.recipient_key for task in self._unplaced)
+        self._unplaced.clear()
+        while self._ready:
+            self._back.append(self._ready.popleft().claimed.recipient_key)
 
     def _wanted(self, connection: Connection) -> int:
         """How many rows to claim now."""
@@ -222,10 +245,16 @@ class Desk:
         self._written()
         if claim is not None:
             self.count.skipped.update(claim.skipped)
+            self._is_dry = not (claim.messages or claim.skipped)
             self._open += len(tasks)
             fresh = [task.claimed.seq for task in tasks if task.claimed.attempts == 1]
             self._seen = max(fresh, default=self._seen if tasks or claim.skipped else -1)
-            self._ready.extend(self._paced(connection, tasks) if self._limiter.is_paced else tasks)
+            if len(tasks) + claim.skipped.total() < wanted:
+                self._seen = -1  # there is nothing behind it; before it, somebody may have given rows back
+            if self._limiter.is_paced:
+                self._unplaced.extend(self._paced(connection, tasks))
+            else:
+                self._ready.extend(tasks)
 
     def _claim(self, connection: Connection, wanted: int) -> Claim:
         order = self._order
@@ -241,7 +270,7 @@ class Desk:
         return [Task(each, contexts.get((each.person_id, each.record_id)), deadline) for each in claimed]
 
     def _paced(self, connection: Connection, tasks: list[Task]) -> list[Task]:
-        """Give every task its moment on the shared rates; what has no room soon goes back until it has."""
+        """Give every task its moment on its domain's rate; what has no room soon goes back until it has."""
         later: dict[UUID, float] = {}
         for task in tasks:
             task.domain = self._limiter.domain(task.claimed.address)
@@ -251,24 +280,34 @@ class Desk:
                 later |= {
                     task.claimed.recipient_key: _SLOT_WAIT.total_seconds() for task in tasks if task.domain == domain
                 }
-        for scope_of in (lambda task: task.domain, lambda _task: WHOLE):
-            self._take_time(connection, [t for t in tasks if t.claimed.recipient_key not in later], scope_of, later)
+        scopes: dict[str, list[Task]] = {}
+        for task in tasks:
+            if task.domain is not None and task.claimed.recipient_key not in later:
+                scopes.setdefault(task.domain, []).append(task)
+        self._take_time(connection, scopes, later)
         self._put_back(connection, later)
         return [task for task in tasks if task.claimed.recipient_key not in later]
 
+    def _place(self, connection: Connection) -> None:
+        """Give tasks their moment on the rate of the transport once their domain lets them leave within a second.
+
+        Not sooner: the time would pass unused while they wait, and then they would leave on top of others.
+        """
+        if not self._unplaced:
+            return
+        soon = time.monotonic() + self._limiter.room_in(connection) + 2 * _LOOK_SECONDS
+        self._unplaced.sort(key=lambda task: task.not_before)
+        due = [task for task in self._unplaced if task.not_before <= soon]
+        del self._unplaced[: len(due)]
+        later: dict[UUID, float] = {}
+        self._take_time(connection, {WHOLE: due} if due else {}, later)
+        self._put_back(connection, later)
+        self._ready.extend(task for task in due if task.claimed.recipient_key not in later)
+
     def _take_time(
-        self,
-        connection: Connection,
-        tasks: Sequence[Task],
-        scope_of: Callable[[Task], str | None],
-        later: dict[UUID, float],
+        self, connection: Connection, scopes: Mapping[str, Sequence[Task]], later: dict[UUID, float]
     ) -> None:
         """Move every task to its place on its scope's rate, or note for how many seconds it has to go back."""
-        scopes: dict[str, list[Task]] = {}
-        for task in tasks:
-            scope = scope_of(task)
-            if scope is not None:
-                scopes.setdefault(scope, []).append(task)
         grants = self._limiter.reserve(connection, {scope: len(each) for scope, each in scopes.items()})
         now = time.monotonic()
         for scope, grant in grants.items():
@@ -303,6 +342,7 @@ class Desk:
     def _written(self) -> None:
         """What was owed is in the ledger."""
         self._journal.forget([outcome.recipient_key for _task, outcome in self._owed])
+        self._journal.forget(self._owed_back)
         self.count.outcomes.update(outcome.state for _task, outcome in self._owed)
         self._open -= len(self._owed) + len(self._owed_back)
         self._owed.clear()
@@ -310,10 +350,11 @@ class Desk:
 
     def _is_over(self, connection: Connection) -> bool:
         """Whether this worker has nothing in hand and there is nothing to take up, now or soon."""
-        if self._open or self._ready or self._done or self._back or self._paused or not self.slots[WHOLE]:
+        nothing_came = self._is_dry or not self.slots[WHOLE]
+        if self._open or self._ready or self._done or self._back or self._paused or not nothing_came:
             return False
         order, now = self._order, self._order.clock.now()
-        settle_estates(connection, order, self._journal.folder)
+        settle_estates(connection, self._journal.folder, now)
         ledger.expire(connection, order.send, now)
         left = ledger.waiting(connection, order.send, now)
         if left.next_at is None:
@@ -321,14 +362,14 @@ class Desk:
         if left.next_at > now + 2 * ledger.LEASE:
             self.count.held = order.put_off(left)
             return True
-        self._wake.wait(min(max((left.next_at - now).total_seconds(), 0.02), _LOOK_SECONDS))
+        soonest = 0.02 if self.slots[WHOLE] else _LOOK_SECONDS
+        self._wake.wait(min(max((left.next_at - now).total_seconds(), soonest), _LOOK_SECONDS))
         return False
 
     def _wind_up(self, connection: Connection) -> None:
         """Wait for the mails that are in hand, and write everything down; what was not begun goes back."""
         while True:
-            while self._ready:
-                self._back.append(self._ready.popleft().claimed.recipient_key)
+            self._empty()
             self._collect()
             if self._owed or self._owed_back:
                 with connection.transaction():
@@ -343,8 +384,7 @@ class Desk:
         """Postgres went away: write everything down for as long as it may take to come back (`patience`, seconds)."""
         give_up = time.monotonic() + self._patience
         while True:
-            while self._ready:
-                self._back.append(self._ready.popleft().claimed.recipient_key)
+            self._empty()
             self._collect()
             if self._owed or self._owed_back:
                 with contextlib.suppress(psycopg.OperationalError, SmpError), connect(self._url) as connection:

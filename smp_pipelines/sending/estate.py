@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from uuid import UUID
 
@@ -9,12 +10,11 @@ from smp_pipelines.problems import SmpError
 from smp_pipelines.sending import ledger
 from smp_pipelines.sending.journal import Estate, estates
 from smp_pipelines.sending.ledger import Outcome
-from smp_pipelines.sending.order import Order
 from smp_pipelines.sending.transport import Answer
 from smp_pipelines.stores.postgres import Connection, engine_sql
 
 
-def settle_estates(connection: Connection, order: Order, folder: Path) -> int:
+def settle_estates(connection: Connection, folder: Path, now: datetime) -> int:
     """Settle what workers that are gone left behind in this folder, of any send; says how many workers that were.
 
     What was answered is written down, what was never begun is given back, and what was on the wire becomes `unknown`.
@@ -25,11 +25,11 @@ def settle_estates(connection: Connection, order: Order, folder: Path) -> int:
                 send = ledger.read_send(connection, estate.send_id)
             except SmpError:
                 continue  # the journal of another database
-            _settle(connection, order, send, estate)
+            _settle(connection, send, estate, now)
         return len(found)
 
 
-def _settle(connection: Connection, order: Order, send: ledger.Send, estate: Estate) -> None:
+def _settle(connection: Connection, send: ledger.Send, estate: Estate, now: datetime) -> None:
     parameters = {"send_id": estate.send_id, "token": estate.token}
     with connection.transaction():
         held: set[UUID] = {key for (key,) in connection.execute(engine_sql("ledger/estate.sql"), parameters)}
@@ -37,7 +37,7 @@ def _settle(connection: Connection, order: Order, send: ledger.Send, estate: Est
             _outcome(key, answer) for key, answer in estate.answered.items() if key in held and answer.kind != "later"
         ]
         outcomes += [Outcome(key, "unknown", "worker_gone") for key in estate.on_the_wire if key in held]
-        ledger.settle(connection, send, estate.token, outcomes, order.clock.now())
+        ledger.settle(connection, send, estate.token, outcomes, now)
         left = held - {outcome.recipient_key for outcome in outcomes}
         ledger.release(connection, send, estate.token, sorted(left))
 

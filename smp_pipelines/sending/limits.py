@@ -97,16 +97,12 @@ class Limiter:
         if limit is None:
             return wanted
         held = self._slots.setdefault(scope, set())
-        # a lock that this session holds already would be given again: its number is passed over
-        for slot in set(range(limit)) - held:
-            if len(held) >= wanted:
-                break
-            if self._lock(connection, scope, slot):
-                held.add(slot)
+        if len(held) < min(wanted, limit):
+            # a lock that this session holds already would be given again: its number is passed over
+            free = sorted(set(range(limit)) - held)
+            found = connection.execute(
+                "select slot from unnest(%s::int[]) as slot where pg_try_advisory_lock(hashtext(%s), slot) limit %s",
+                (free, f"connections {self._transport} {scope}", wanted - len(held)),
+            )
+            held.update(slot for (slot,) in found)
         return len(held)
-
-    def _lock(self, connection: Connection, scope: str, slot: int) -> bool:
-        found = connection.execute(
-            "select pg_try_advisory_lock(hashtext(%s), %s)", (f"connections {self._transport} {scope}", slot)
-        ).fetchone()
-        return bool(found and found[0])

@@ -87,6 +87,7 @@ class Worker:
         self._tasks: dict[str, Task] = {}
         self._busy: Counter[str | None] = Counter()
         self._stop = threading.Event()
+        self._error: BaseException | None = None
 
     @property
     def count(self) -> Count:
@@ -109,17 +110,32 @@ class Worker:
         Raises SmpError when Postgres is away; an interrupt is passed on. Either way what is known is in
         the ledger, or in the journal for whoever comes next. `down` says whether the transport was away.
         """
+        # Not on the thread that calls: an interrupt comes to that one, and would tear a mail from its answer here.
+        hands = threading.Thread(target=self._work, name="hands", daemon=True)
+        hands.start()
+        try:
+            while hands.is_alive():
+                hands.join(_BEAT)
+                if progress is not None:
+                    progress()
+        finally:
+            self.stop()
+            hands.join()
+        error = self._error or self._desk.error
+        if error is not None:
+            raise error
+
+    def _work(self) -> None:
         self._selector.register(self._knocks, selectors.EVENT_READ)
         self._desk.start()
         try:
-            self._deliver(progress or (lambda: None))
+            self._deliver()
+        except BaseException as error:
+            self._error = error
         finally:
             self._clear_up()
-        if self._desk.error is not None:
-            raise self._desk.error
 
-    def _deliver(self, progress: Callable[[], None]) -> None:
-        told = 0.0
+    def _deliver(self) -> None:
         while not self._stop.is_set():
             over = self._desk.finished.is_set()
             if (over and not self._tasks) or self._is_cut_off():
@@ -128,9 +144,6 @@ class Worker:
                 self._open_lanes()
                 self._fill(self._lanes)
             self._wait()
-            if time.monotonic() - told > _BEAT:
-                told = time.monotonic()
-                progress()
 
     def _open_lanes(self) -> None:
         """Open as many connections as there is work for; each says hello on a thread of its own."""
@@ -161,15 +174,14 @@ class Worker:
             # one connection too many for the server is no reason to stop while the others do the work
             self._connections = max(len(self._lanes) + self._opening, 1)
             self._try_at = time.monotonic() + 1
-            if not self._lanes and self._give_up_at is None:
-                self._give_up_at = time.monotonic() + (self._patience if self._reached else 0)
-                self._desk.pause(on=True)
+            if not self._lanes:
+                self._wait_for_way_out()
             return
         found.begun = self._begin
         self._reached, self._down, self._try_at = True, None, 0.0
-        if self._give_up_at is not None:
-            self._give_up_at = None
-            self._desk.pause(on=False)
+        if not isinstance(found, ThreadedStream):
+            self._give_up_at = None  # it has said hello; of others only an answer tells that they work
+        self._desk.pause(on=False)
         self._lanes.append(found)
         self._selector.register(found, selectors.EVENT_READ, found)
 
@@ -261,12 +273,39 @@ class Worker:
     def _drop(self, lane: Streaming) -> None:
         self._selector.unregister(lane)
         self._lanes.remove(lane)
-        self._note(lane.close())
+        answers = lane.close()
+        if isinstance(lane, ThreadedStream) and lane.down is not None:
+            self._lose_way_out(answers, lane.down)
+        else:
+            self._note(answers)
+
+    def _lose_way_out(self, answers: list[tuple[Mail, Answer]], why: TransportDownError) -> None:
+        """A connection that takes nothing from anybody: its mail goes back as it was, and another is tried later."""
+        for mail, answer in answers:
+            if answer.kind == "later":
+                task = self._tasks.pop(mail.message_id)
+                self._busy[task.domain] -= 1
+                self._journal.answer(task.claimed.recipient_key, answer)
+                self._desk.give_back(task)
+            else:
+                self._note([(mail, answer)])
+        self._down = why
+        self._try_at = time.monotonic() + 1
+        if not self._lanes:
+            self._wait_for_way_out()
+
+    def _wait_for_way_out(self) -> None:
+        """Hold everything until a connection can be had; for how long, was decided when it was first lost."""
+        if self._give_up_at is None:
+            self._give_up_at = time.monotonic() + (self._patience if self._reached else 0)
+        self._desk.pause(on=True)
 
     def _begin(self, mail: Mail) -> None:
         self._journal.begin(self._tasks[mail.message_id].claimed.recipient_key)
 
     def _note(self, answers: list[tuple[Mail, Answer]]) -> None:
+        if answers:
+            self._give_up_at = None
         for mail, answer in answers:
             task = self._tasks.pop(mail.message_id)
             self._busy[task.domain] -= 1

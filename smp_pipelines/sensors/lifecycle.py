@@ -11,6 +11,7 @@ from datetime import timedelta
 import dagster as dg
 
 from smp_pipelines.assets.facts import SEND_KEY_TAG
+from smp_pipelines.assets.in_process import end_lost_runs
 from smp_pipelines.assets.runs import JOB_NAME, due_assets, run_tags
 from smp_pipelines.deployment import Deployment
 from smp_pipelines.problems import SmpError
@@ -43,6 +44,7 @@ def lifecycle_sensor(deployment: Deployment, clock: Clock) -> dg.SensorDefinitio
         taken_up = {key: float(at) for key, at in json.loads(context.cursor or "{}").items()}
         try:
             stopped = deployment.stop_ended(now)
+            end_lost_runs(deployment, context.instance)
             # the schedule of a moment that is due just now takes care of it
             left = [due for due in deployment.due(now)[0] if now - due.moment > _GRACE]
         except SmpError as error:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from smp_pipelines.campaign.project import LoadedProject, StepRef
 from smp_pipelines.sending.status import StepStatus
-from smp_pipelines.site.wording import SEND_KINDS, moment_words, schedule_words
+from smp_pipelines.site.wording import kind_words, moment_words, schedule_words
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def make_card(project: LoadedProject, ref: StepRef, status: StepStatus) -> StepC
         ref=ref,
         status=status,
         since=since_words(project, status),
-        kind=SEND_KINDS[ref.step.send],
+        kind=kind_words(ref.step),
         schedule=schedule_words(ref.step),
         next=following,
         leads_on=following is not None and following.campaign == ref.campaign and [following.name] == after,

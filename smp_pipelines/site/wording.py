@@ -14,6 +14,12 @@ SEND_KINDS = {"one_off": "One-off", "continuous": "Continuous", "trigger": "Trig
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
+def kind_words(step: Step) -> str:
+    """What kind of send a step is: "One-off", or "Internal, continuous" for a preview to colleagues (F04, F26)."""
+    kind = SEND_KINDS[step.send]
+    return f"Internal, {kind.lower()}" if step.internal else kind
+
+
 def schedule_words(step: Step) -> str:
     """When a step is sent: "Every Tuesday at 10:00, from 1 January 2026" (F19, F20)."""
     if step.send == "trigger":

@@ -63,6 +63,11 @@ class Settings:
         return self.home / "inbox"
 
     @property
+    def journals_folder(self) -> Path:
+        """Where the workers of this machine note what they begin."""
+        return self.home / "journals"
+
+    @property
     def pages_url(self) -> str:
         """Where the pages for colleagues are, which answer on this machine only."""
         return f"http://127.0.0.1:{self.preview_port}"
