@@ -206,7 +206,7 @@ class Deployment:
         if status.status != "live":
             raise SmpError(f"{ref.key} is {status.status}; only live sends: `smp step status {ref.key} live`")
         if is_quiet(now.astimezone(self.project.settings.zone).time()):
-            raise SmpError("nothing is sent between 23:00 and 06:00 (F22)")
+            raise SmpError("nothing is sent between 23:00 and 06:00")
 
     def stop_ended(self, now: datetime) -> list[str]:
         """Give live steps whose end date has passed the status stopped; says which (F19)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import mailbox
 import os
 import re
@@ -392,8 +393,18 @@ def test_ones_own_transport_gets_the_url_and_the_timeout(importable: Path) -> No
     assert vars(made)["timeout"] == 7
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_without_permission_is_told_in_words(folder: Path) -> None:
     folder.mkdir(mode=0o500)
-    with pytest.raises(TransportDownError, match="permission denied"):
+    with as_a_plain_user(), pytest.raises(TransportDownError, match="permission denied"):
         connect(url("eml", folder))
+
+
+@contextlib.contextmanager
+def as_a_plain_user() -> Iterator[None]:
+    """Without the powers of root, who may write everywhere."""
+    user = os.geteuid()
+    os.seteuid(user or 65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)

@@ -195,8 +195,9 @@ class _StepCheck:
                 "next", "this campaign is no flow", "add `flow: true` at the top of the file", warning=True
             )
         if self.step.send == "trigger" and all(other.next_key != self.ref.key for other in steps.values()):
-            remedy = f"name it as `next` of another step, e.g. `next: {self.ref.name}`"
-            yield self.problem("send", "no step leads to this trigger step, so it is never sent", remedy, warning=True)
+            what = "no step leads to this trigger step: it is sent only when somebody, or another program, asks for it"
+            remedy = f"ask for it with `smp step send {self.ref.key} --person ID`, or name it as `next` of another step"
+            yield self.problem("send", what, remedy, warning=True)
 
     def schedule(self) -> Iterator[Problem]:
         """Check the schedule against the rules of the calendar (F19 to F22)."""

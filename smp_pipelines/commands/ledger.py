@@ -131,6 +131,9 @@ def ledger_resolve(
         count = resolve(
             postgres, found, "all" if everything else row or [], _BECOMES[verdict], SystemClock().now(), who, evidence
         )
+    if not count:
+        out.print(f"send {send} has no unknown rows")
+        return
     what = "will be sent, when the step is live" if verdict is Verdict.resend else f"now {verdict.value}"
     out.print(f"{count:,} rows of send {send} {'are ' if verdict is not Verdict.resend else ''}{what}")
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from uuid import uuid4
 
 import typer
 
 from smp_pipelines.commands.shared import deployment, out, print_table, print_ticked
+from smp_pipelines.problems import SmpError
 from smp_pipelines.stores.clock import SystemClock
+
+if TYPE_CHECKING:
+    from smp_pipelines.deployment import Deployment
+    from smp_pipelines.sending.due import Due
 
 app = typer.Typer(help="Steps: list, status, preview, test, send.", no_args_is_help=True)
 
@@ -128,6 +134,8 @@ def step_send(
         if not person:
             due = by_hand(ref, now)
             loaded.refuse_to_send(ref, now)
+            if _is_sent(loaded, due):
+                out.print(f"{ref.key} was sent already, and a one-off step is sent once: nobody gets it now")
         with open_instance(loaded.settings, loaded.url) as instance:
             ticker = Ticker(loaded, instance)
             if person:
@@ -141,3 +149,12 @@ def step_send(
                 out.print(f"  {waiting.why}", markup=False)
         if result.failure:
             raise typer.Exit(1)
+
+
+def _is_sent(loaded: Deployment, due: Due) -> bool:
+    """Whether a send is finished already; of a step that is sent by hand again and again it never is."""
+    from smp_pipelines.sending.ledger import read_send
+
+    with loaded.connection() as postgres, contextlib.suppress(SmpError):
+        return read_send(postgres, due.send_key).state == "finished"
+    return False

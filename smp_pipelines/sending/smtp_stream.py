@@ -136,6 +136,8 @@ class SmtpStream:
         try:
             while self._out:
                 count = self._socket.send(self._out)
+                # the server's time begins when it has something to answer, not when we meant to write it
+                self._since = time.monotonic()
                 self._written += count
                 del self._out[:count]
         except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):

@@ -38,4 +38,4 @@ def refuse_outsiders(connection: Connection, people: Sequence[int]) -> None:
     found = connection.execute(engine_sql("planning/testers.sql"), {"people": list(people), **address.POSTGRES_RULE})
     problems = [f"  person {person_id} {_WORDS[finding]}" for person_id, finding in found if finding != "fit"]
     if problems:
-        raise SmpError("\n".join(["no test mail was sent, to nobody:", *problems]))
+        raise SmpError("\n".join(["no test mail was sent to anybody:", *problems]))

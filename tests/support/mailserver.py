@@ -46,10 +46,12 @@ class MailServer:
         self._open: set[_Connection] = set()
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._socket.getsockname()[1])
+        self._serving = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> MailServer:
         self._thread.start()
+        self._serving.wait(10)
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -78,6 +80,7 @@ class MailServer:
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         server = self._loop.run_until_complete(self._loop.create_server(lambda: _Connection(self), sock=self._socket))
+        self._loop.call_soon(self._serving.set)
         self._loop.run_forever()
         server.close()
         for connection in list(self._open):
