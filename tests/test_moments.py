@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
+import duckdb
 import psycopg
 import pytest
 
 from smp_pipelines.reporting.moments import mirror_moments, read_seen
 from smp_pipelines.sending import ledger
 from smp_pipelines.sending.ledger import LEASE, Outcome, Send
-from smp_pipelines.stores.lake import rows
+from smp_pipelines.stores.lake import committed, rows, transaction
 from tests.support.theatre import PERFORMANCE, STEP, Theatre, theatre
 
 
@@ -154,3 +155,20 @@ def test_a_database_restored_on_another_server_is_read_anew(house: Theatre) -> N
         lake.execute("update smp.message_state set watermark = '9999999999:9999999999:'")
         assert mirror_moments(lake).written == 1
         assert read_seen(lake).xmax < 9_999_999_999
+
+
+def test_work_on_the_lake_that_meets_another_writer_is_done_again_and_a_real_error_is_told(house: Theatre) -> None:
+    with house.deployment.lake.open() as one, house.deployment.lake.open() as other:
+        one.execute("create table smp.counted as select 1 as n")
+        met: list[int] = []
+
+        def count() -> None:
+            one.execute("update smp.counted set n = n + 1")
+            if not met:
+                met.append(1)
+                other.execute("update smp.counted set n = n + 10")
+
+        committed(one, count)
+        assert one.execute("from smp.counted").fetchall() == [(12,)]
+        with pytest.raises(duckdb.CatalogException, match="no_such_table"), transaction(one):
+            one.execute("from smp.no_such_table")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Template, TemplateError
 from jinja2.runtime import new_context
@@ -51,8 +51,7 @@ class ContentError(SmpError):
     """The mail of one person cannot be made from these templates."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rendered:
+class Rendered(NamedTuple):
     """A mail's subject (one line), its HTML part and its text part."""
 
     subject: str

@@ -92,6 +92,7 @@ def step_test(
 ) -> None:
     """Send a test mail to internal test persons, in any status of the step, at any hour (F28)."""
     from smp_pipelines.sending.reasons import explain
+    from smp_pipelines.sending.transport import TransportDownError
     from smp_pipelines.site.recipients import test_record
 
     clock = SystemClock()
@@ -99,7 +100,12 @@ def step_test(
         ref = loaded.project.step(step)
         with loaded.connection() as postgres:
             record = test_record(postgres, loaded.project, ref, record, clock.now())
-        sent = loaded.send_test(ref, person, record, clock, uuid4().hex[:12])
+        try:
+            sent = loaded.send_test(ref, person, record, clock, uuid4().hex[:12])
+        except TransportDownError as error:
+            raise SmpError(
+                f"{error}\n    → the test mail waits: it leaves with the next tick once that is mended"
+            ) from None
     totals = sent.totals
     out.print(
         f"{sent.send.send_key}: {totals.accepted} accepted, {totals.rejected} rejected, "

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
 
 from smp_pipelines.crm.catalog import Table
-from smp_pipelines.stores.lake import identifier, literal, rows, scalar
+from smp_pipelines.stores.lake import identifier, literal, rows, scalar, transaction
 from smp_pipelines.stores.snapshot import Snapshot, current
 
 _STATE = "crm.mirror_state"
@@ -93,7 +92,7 @@ def _news(connection: duckdb.DuckDBPyConnection, marks: Mapping[str, int]) -> di
 def _copy(connection: duckdb.DuckDBPyConnection, table: Table, watermark: int) -> Mirrored:
     columns = _names(table.columns)
     query = f"select {columns} from {_source(table.name)}"
-    with _transaction(connection):
+    with transaction(connection):
         connection.execute(
             f"create or replace table {_target(table)} as select {columns} from postgres_query('pg', {literal(query)})"
         )
@@ -115,7 +114,7 @@ def _follow(connection: duckdb.DuckDBPyConnection, table: Table, mark: int, wate
     )
     connection.execute(f"create or replace temp table gone as from postgres_query('pg', {literal(gone)})")
     connection.execute(f"create or replace temp table changed as from postgres_query('pg', {literal(changed)})")
-    with _transaction(connection):
+    with transaction(connection):
         old = f"select ({key}) from changed union all select ({key}) from gone"
         connection.execute(f"delete from {_target(table)} where ({key}) in ({old})")
         connection.execute(f"insert into {_target(table)} ({columns}) select {columns} from changed")
@@ -137,18 +136,6 @@ def _forget_deletions(connection: duckdb.DuckDBPyConnection, table: Table, water
 def _remember(connection: duckdb.DuckDBPyConnection, table: Table, watermark: int) -> None:
     connection.execute(f"delete from {_STATE} where table_name = ?", [table.name])
     connection.execute(f"insert into {_STATE} values (?, ?, ?)", [table.name, str(watermark), _signature(table)])
-
-
-@contextmanager
-def _transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """A DuckDB transaction as a block: committed at its end, rolled back on an error."""
-    connection.execute("begin")
-    try:
-        yield
-    except BaseException:
-        connection.execute("rollback")
-        raise
-    connection.execute("commit")
 
 
 def _signature(table: Table) -> str:

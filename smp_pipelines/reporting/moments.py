@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from smp_pipelines.stores.lake import literal, rows, scalar
+from smp_pipelines.stores.lake import committed, literal, rows, scalar
 from smp_pipelines.stores.postgres import engine_sql
 from smp_pipelines.stores.snapshot import NOTHING, Snapshot, current
 
@@ -40,26 +40,20 @@ def mirror_moments(connection: duckdb.DuckDBPyConnection) -> Moments:
         connection.execute(f"create or replace temp table new_{name} as from postgres_query('pg', {literal(query)})")
     written = int(scalar(connection, "select count(*) from new_messages"))
     if rows(connection, "from new_sends limit 1"):
-        _write(connection, str(now))
+        committed(connection, lambda: _write(connection, str(now)))
     connection.execute("drop table new_messages; drop table new_sends")
     return Moments(written, int(scalar(connection, "select count(*) from smp.message")))
 
 
 def _write(connection: duckdb.DuckDBPyConnection, seen: str) -> None:
-    connection.execute("begin")
-    try:
-        # never a message without its send: one that came in between waits for the next time
-        connection.execute("delete from new_messages where send_id not in (select send_id from new_sends)")
-        connection.execute("delete from smp.message where send_id in (select send_id from new_sends)")
-        connection.execute("insert into smp.message by name from new_messages")
-        connection.execute("delete from smp.send where send_id in (select send_id from new_sends)")
-        connection.execute("insert into smp.send by name from new_sends")
-        connection.execute("delete from smp.message_state")
-        connection.execute("insert into smp.message_state values (?)", [seen])
-        connection.execute("commit")
-    except duckdb.Error:
-        connection.execute("rollback")
-        raise
+    # never a message without its send: one that came in between waits for the next time
+    connection.execute("delete from new_messages where send_id not in (select send_id from new_sends)")
+    connection.execute("delete from smp.message where send_id in (select send_id from new_sends)")
+    connection.execute("insert into smp.message by name from new_messages")
+    connection.execute("delete from smp.send where send_id in (select send_id from new_sends)")
+    connection.execute("insert into smp.send by name from new_sends")
+    connection.execute("delete from smp.message_state")
+    connection.execute("insert into smp.message_state values (?)", [seen])
 
 
 def read_seen(connection: duckdb.DuckDBPyConnection) -> Snapshot:

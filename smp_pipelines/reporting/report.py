@@ -16,7 +16,7 @@ import duckdb
 from smp_pipelines.campaign.project import LoadedProject
 from smp_pipelines.problems import Problem, ProjectError
 from smp_pipelines.selection.library import Mart
-from smp_pipelines.stores.lake import identifier, literal, rows, scalar
+from smp_pipelines.stores.lake import committed, identifier, literal, rows, scalar, transaction
 from smp_pipelines.stores.postgres import engine_sql
 
 
@@ -31,13 +31,11 @@ class Published:
 
 def refresh_metrics(connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:
     """Compute flow_metrics and skip_metrics in the lake anew; says how many rows each has."""
-    connection.execute("begin")
-    try:
+
+    def compute() -> None:
         connection.execute(engine_sql("reporting/metrics.sql"))
-        connection.execute("commit")
-    except duckdb.Error:
-        connection.execute("rollback")
-        raise
+
+    committed(connection, compute)
     return (
         int(scalar(connection, "select count(*) from smp.flow_metrics")),
         int(scalar(connection, "select count(*) from smp.skip_metrics")),
@@ -71,15 +69,10 @@ def publish(
 
 
 def _fill(connection: duckdb.DuckDBPyConnection, project: LoadedProject, marts: Mapping[str, Mart]) -> dict[str, int]:
-    connection.execute("begin")
-    try:
+    with transaction(connection):
         _write_steps(connection, project)
         connection.execute(engine_sql("reporting/report.sql"))
         _write_marts(connection, marts)
-    except BaseException:
-        connection.execute("rollback")
-        raise
-    connection.execute("commit")
     connection.execute("checkpoint report")
     return _counts(connection)
 

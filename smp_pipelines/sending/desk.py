@@ -151,13 +151,15 @@ class Desk:
 
     def _may_begin(self, task: Task, now: float, busy: Mapping[str | None, int]) -> bool:
         """Whether the limits let a task leave now."""
+        if not self._limiter.is_paced:
+            return True
         if task.not_before > now or (task.domain is not None and busy.get(task.domain, 0) >= self.slots[task.domain]):
             return False
         return all(self._paces.get(scope, 0.0) <= now for scope in (task.domain, WHOLE) if scope)
 
     def _note_pace(self, task: Task, now: float) -> None:
         """Time that passed unused is not made up for at once: mails that are late leave at their rate as well."""
-        for scope in (task.domain, WHOLE):
+        for scope in (task.domain, WHOLE) if self._limiter.is_paced else ():
             rate = self._limiter.rate(scope) if scope else None
             if scope and rate:
                 self._paces[scope] = max(self._paces.get(scope, 0.0), now - _SLACK) + 1 / rate

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal, LiteralString
+from typing import Literal, LiteralString, NamedTuple
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
@@ -58,8 +58,7 @@ class ClaimRules:
     consent: bool = True
 
 
-@dataclass(frozen=True)
-class Claimed:
+class Claimed(NamedTuple):
     """A message in the hands of this worker, with the address that the claim judged."""
 
     recipient_key: UUID
@@ -79,8 +78,7 @@ class Claim:
     skipped: Counter[str]
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of one message. State `planned` puts it off until `retry_at`."""
 
     recipient_key: UUID

@@ -35,6 +35,8 @@ class Limiter:
         self._transport = transport
         self._limits: dict[str, Limit] = {name.lower(): limit for name, limit in limits.domains.items()}
         self._limits[WHOLE] = limits
+        self.is_paced = len(self._limits) > 1 or limits.per_second is not None
+        """Whether any rate or domain is limited, so that mails cannot just leave one after another."""
         self._slots: dict[str, set[int]] = {}
 
     def domain(self, address: str) -> str | None:
@@ -49,11 +51,6 @@ class Limiter:
     def connections(self, scope: str) -> int | None:
         """Connections at once in a scope; None: as many as one likes."""
         return self._limits[scope].connections
-
-    @property
-    def is_paced(self) -> bool:
-        """Whether any rate or domain is limited, so that mails cannot just leave one after another."""
-        return len(self._limits) > 1 or self.rate(WHOLE) is not None
 
     def prepare(self, connection: Connection) -> None:
         """Make the rows that the rates are kept in."""

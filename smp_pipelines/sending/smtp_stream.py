@@ -139,7 +139,10 @@ class SmtpStream:
                 # the server's time begins when it has something to answer, not when we meant to write it
                 self._since = time.monotonic()
                 self._written += count
-                del self._out[:count]
+                if count == len(self._out):
+                    self._out.clear()
+                else:
+                    del self._out[:count]
         except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
             pass
         except OSError as error:
@@ -184,7 +187,9 @@ class SmtpStream:
         if content.startswith(b".") or b"\n." in content:
             content = _LEADING_DOT.sub(b"..", content)
         self.begun(mail)
-        self._queue(_Stage.END, content + _END)
+        self._queue(_Stage.END, content)
+        self._out += _END
+        self._queued += len(_END)
         self._handed, self._ahead = mail, None
         self._handed_at = self._queued
 

@@ -9,16 +9,14 @@ taken, `unknown` whenever that cannot be told.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from smp_pipelines.problems import SmpError
 
 Kind = Literal["accepted", "refused", "later", "unknown"]
 
 
-@dataclass(frozen=True, slots=True)
-class Mail:
+class Mail(NamedTuple):
     """One mail: its envelope and its bytes, with CRLF line ends. The Message-ID is the same whenever it is built."""
 
     message_id: str
@@ -27,8 +25,7 @@ class Mail:
     content: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What is known of one mail. `later`: it was certainly not taken and may be tried again."""
 
     kind: Kind

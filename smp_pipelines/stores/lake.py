@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -21,6 +21,7 @@ from smp_pipelines.stores.postgres import conninfo, without_secrets
 from smp_pipelines.stores.settings import Settings
 
 _EXTENSIONS = ("duckdb_extension_postgres_scanner", "duckdb_extension_ducklake")
+_ATTEMPTS = 5
 _MEMORY = os.environ.get("SMP_DUCKDB_MEMORY", "1GB")
 
 
@@ -142,3 +143,29 @@ def _extension_file(package: str) -> str:
             f"{package} {duckdb.__version__} is not installed: it must have DuckDB's own version; run `make setup`"
         )
     return str(found[0])
+
+
+@contextmanager
+def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """A DuckDB transaction as a block: committed at its end, rolled back on an error, which is the one that is told."""
+    connection.execute("begin")
+    try:
+        yield
+        connection.execute("commit")
+    except BaseException:
+        # a commit that failed has rolled back already
+        with suppress(duckdb.TransactionException):
+            connection.execute("rollback")
+        raise
+
+
+def committed(connection: duckdb.DuckDBPyConnection, work: Callable[[], None]) -> None:
+    """Do some work in a transaction, again when another process changed the same tables of the lake meanwhile."""
+    for _attempt in range(_ATTEMPTS):
+        try:
+            with transaction(connection):
+                work()
+            return
+        except duckdb.TransactionException as error:
+            conflict = error
+    raise conflict
