@@ -327,7 +327,7 @@ class Api(BaseHTTPRequestHandler):
 def test_the_example_of_the_documentation_works(importable: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs" / "transports.md").read_text(), re.DOTALL)
     (example,) = [block for block in blocks if "class Api" in block]
-    assert len(example.splitlines()) < 32
+    assert len(example.splitlines()) < 40, "an example is read whole"
     (importable / "own_api.py").write_text(example)
     Api.taken = {}
     with ThreadingHTTPServer(("127.0.0.1", 0), Api) as server:
