@@ -61,7 +61,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--people", type=int, default=1_000_000, help="people in the CRM; five contact moments each")
     parser.add_argument("--steps", type=int, default=200, help="continuous steps in the generated project")
-    parser.add_argument("--quick", action="store_true", help="a smoke run with 20,000 people and 20 steps")
+    parser.add_argument("--quick", action="store_true", help="a smoke run with 5,000 people and 20 steps")
     parser.add_argument("--case", action="append", choices=CASES, help="only this case (may be given again)")
     parser.add_argument("--output", type=Path, default=_ROOT / "bench.json", help="where the figures go")
     parser.add_argument(

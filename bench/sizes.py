@@ -9,7 +9,7 @@ from pathlib import Path
 LAPS = 3
 """How often a measured thing is done; the middle lap counts."""
 _MOMENTS_A_PERSON = 5
-_QUICK_PEOPLE = 20_000
+_QUICK_PEOPLE = 5_000
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Sizes:
     @classmethod
     def of(cls, people: int, steps: int) -> Sizes:
         """The sizes for a number of people, in the proportions of the targets: all are planned, 1 in 100 changes."""
-        return cls(people, people * _MOMENTS_A_PERSON, people, people // 100, min(40_000, people // 25), steps)
+        return cls(people, people * _MOMENTS_A_PERSON, people, people // 100, min(60_000, people // 25), steps)
 
     @classmethod
     def quick(cls) -> Sizes:

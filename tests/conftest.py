@@ -22,7 +22,10 @@ SAMPLE_DAY = date(2026, 11, 23)
 SAMPLE_PEOPLE = 400
 
 
-_LONGEST = ("test_demo.py", "test_daemon.py", "test_main_job.py", "test_supervisor.py", "test_faults.py")
+_LONGEST = (
+    *("test_dagster_faults.py", "test_demo.py", "test_daemon.py", "test_bench.py", "test_main_job.py"),
+    *("test_supervisor.py", "test_faults.py", "test_send_metadata.py", "test_consent.py", "test_internal_send.py"),
+)
 """Files that take longest begin first, so that no process waits for another at the end."""
 
 

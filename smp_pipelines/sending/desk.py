@@ -126,6 +126,11 @@ class Desk:
         self._wake.set()
 
     @property
+    def is_paced(self) -> bool:
+        """Whether tasks wait for their moment."""
+        return self._limiter.is_paced
+
+    @property
     def ready(self) -> int:
         """How many tasks can be taken."""
         return len(self._ready)

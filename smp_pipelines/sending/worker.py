@@ -14,7 +14,7 @@ import selectors
 import socket
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -85,6 +85,7 @@ class Worker:
         self._try_at = 0.0
         self._give_up_at: float | None = None
         self._tasks: dict[str, Task] = {}
+        self._ahead: deque[tuple[Task, Mail]] = deque()
         self._busy: Counter[str | None] = Counter()
         self._stop = threading.Event()
         self._error: BaseException | None = None
@@ -138,12 +139,23 @@ class Worker:
     def _deliver(self) -> None:
         while not self._stop.is_set():
             over = self._desk.finished.is_set()
+            if over or self._give_up_at is not None:
+                self._give_back_ahead()
             if (over and not self._tasks) or self._is_cut_off():
                 return
             if not over:
                 self._open_lanes()
                 self._fill(self._lanes)
             self._wait()
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether no other mail may be begun."""
+        return self._desk.finished.is_set() or self._stop.is_set()
+
+    def _give_back_ahead(self) -> None:
+        while self._ahead:
+            self._desk.give_back(self._ahead.popleft()[0])
 
     def _open_lanes(self) -> None:
         """Open as many connections as there is work for; each says hello on a thread of its own."""
@@ -201,17 +213,12 @@ class Worker:
         """Give every connection that takes a mail its next one, and write."""
         for lane in list(lanes):
             offered = False
-            while lane.takes:
-                now = self._order.clock.now()
-                task = self._desk.take(now, self._busy)
-                if task is None:
-                    break
-                mail = self._make(task, now, lane)
-                if mail is not None:
-                    offered = True
-                    self._tasks[mail.message_id] = task
-                    self._busy[task.domain] += 1
-                    lane.offer(mail)
+            while lane.takes and (made := self._next(lane.eight_bit)) is not None:
+                offered = True
+                task, mail = made
+                self._tasks[mail.message_id] = task
+                self._busy[task.domain] += 1
+                lane.offer(mail)
             self._flush(lane)
             if not lane.is_open or (offered and not lane.in_hand):
                 self._hear(lane)
@@ -223,13 +230,42 @@ class Worker:
         if lane.is_open and self._selector.get_key(lane).events != events:
             self._selector.modify(lane, events, lane)
 
-    def _make(self, task: Task, now: datetime, lane: Streaming) -> Mail | None:
+    def _next(self, eight_bit: bool) -> tuple[Task, Mail] | None:
+        """The next mail that may leave now, with its task."""
+        while self._ahead:
+            task, mail = self._ahead.popleft()
+            if time.monotonic() < task.deadline and not self._order.is_night(self._order.clock.now()):
+                return task, mail
+            self._desk.give_back(task)
+        return self._next_made(eight_bit)
+
+    def _next_made(self, eight_bit: bool) -> tuple[Task, Mail] | None:
+        while True:
+            now = self._order.clock.now()
+            task = self._desk.take(now, self._busy)
+            if task is None:
+                return None
+            mail = self._make(task, now, eight_bit)
+            if mail is not None:
+                return task, mail
+
+    def _make_ahead(self) -> bool:
+        """Make a mail while the server is busy with others; whether there was one to make, and room for it."""
+        if self._desk.is_paced or len(self._ahead) >= len(self._lanes) or self._is_over:
+            return False
+        # any mail fits any connection: they all lead to the same server
+        made = self._next_made(self._lanes[0].eight_bit)
+        if made is not None:
+            self._ahead.append(made)
+        return made is not None
+
+    def _make(self, task: Task, now: datetime, eight_bit: bool) -> Mail | None:
         """The mail of a task; None when it cannot be made, which is its outcome then."""
         if task.context is None:
             self._desk.settle(task, Outcome(task.claimed.recipient_key, "rejected", "person_gone"))
             return None
         try:
-            return self._postroom.make(task.claimed, task.context, now, eight_bit=lane.eight_bit)
+            return self._postroom.make(task.claimed, task.context, now, eight_bit=eight_bit)
         except (ContentError, ValueError, TypeError) as error:
             # whatever is odd about this person must not keep the mail from all the others
             words = str(error)[:500]
@@ -238,7 +274,10 @@ class Worker:
 
     def _wait(self) -> None:
         """Wait for the connections, and take what they say."""
-        ready = self._selector.select(_BEAT)
+        ready = self._selector.select(0)
+        while not ready and self._make_ahead():
+            ready = self._selector.select(0)
+        ready = ready or self._selector.select(_BEAT)
         lanes: list[Streaming] = []
         for key, _events in ready:
             if key.data is None:
@@ -251,7 +290,7 @@ class Worker:
         for lane in itertools.chain(lanes, overdue):
             self._hear(lane)
         still_open = [lane for lane in lanes if lane.is_open]
-        if not self._desk.finished.is_set() and not self._stop.is_set():
+        if not self._is_over:
             self._fill(still_open)
         else:
             for lane in still_open:
@@ -328,6 +367,7 @@ class Worker:
     def _clear_up(self) -> None:
         """Hear the mails out that are in hand, let go of every connection, and write everything down."""
         self._stop.set()
+        self._give_back_ahead()
         try:
             while self._tasks and any(lane.in_hand for lane in self._lanes):
                 self._wait()

@@ -98,10 +98,12 @@ class TlsServer:
             left_out = {"PLAIN", "LOGIN"} - set(mechanisms)
             self._options |= {"authenticator": self._judge, "auth_required": True, "auth_exclude_mechanism": left_out}
             self._options["auth_require_tls"] = tls is not None and not from_start
+        self._serving = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> TlsServer:
         self._thread.start()
+        self._serving.wait(10)
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -130,6 +132,7 @@ class TlsServer:
             lambda: SMTP(self, loop=self._loop, **self._options), sock=self._socket, ssl=self._tls_from_start
         )
         server = self._loop.run_until_complete(made)
+        self._loop.call_soon(self._serving.set)
         self._loop.run_forever()
         server.close()
         tasks = asyncio.all_tasks(self._loop)
