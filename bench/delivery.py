@@ -50,7 +50,7 @@ def run(world: World) -> list[Row]:
         deployment.change_status(DELIVERED, "live", NOW, "bench")
         for _lap in range(world.sizes.laps):
             theirs.append(world.sizes.mails / source(port, world.sizes.mails, _CONNECTIONS, _LENGTH))
-            ours.append(_deliver(world, deployment, world.sizes.mails))
+            ours.append(_deliver(deployment, world.sizes.mails))
         ratio = median(ours) / median(theirs)
         laps = ", ".join(f"{lap:,.0f}" for lap in ours)
         note = f"{world.sizes.mails:,} mails of {_size(deployment):,} bytes, 2 processes × 4 connections; laps {laps}"
@@ -58,14 +58,14 @@ def run(world: World) -> list[Row]:
         rows = [Row("delivery", "mails", median(ours), "/s", median(theirs), target, ratio >= _TARGET, note)]
         for name, key in (("RSA 2048", _rsa()), ("Ed25519", _ed25519())):
             with _signing(key):
-                signed = _deliver(world, deployment, world.sizes.mails // 3)
+                signed = _deliver(deployment, world.sizes.mails // 3)
             cost = 1e6 * (1 / signed - 1 / median(ours))
             note = f"quoted-printable and signed: {cost:,.0f} µs more a mail"
             rows.append(Row("delivery", f"mails with DKIM, {name}", signed, "/s", median(ours), note=note))
     return [*rows, _links()]
 
 
-def _deliver(world: World, deployment: Deployment, mails: int) -> float:
+def _deliver(deployment: Deployment, mails: int) -> float:
     """Mails a second of one send, from the start of its processes until the send is finished."""
     send = _plan(deployment, mails)
     done = deployment.deliver(send, StartedAt(NOW))
