@@ -30,7 +30,7 @@ from smp_pipelines.sending.order import Order
 from smp_pipelines.sending.suppression import is_hard_bounce, note_bounces
 from smp_pipelines.stores.postgres import Connection, connect, told
 
-BATCH = 200
+BATCH = 400
 """Rows a worker claims at a time, and about as many as it has ready."""
 _HOLDING = (ledger.LEASE / 2).total_seconds()
 """Seconds from the claim in which a worker begins with a mail; later it gives the row back."""
