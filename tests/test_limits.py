@@ -23,6 +23,7 @@ from smp_pipelines.sending import ledger
 from smp_pipelines.sending.crew import Crew, Errand
 from smp_pipelines.sending.delivery import Delivery
 from smp_pipelines.sending.ledger import Send
+from smp_pipelines.sending.desk import BATCH
 from smp_pipelines.sending.limits import HORIZON, WHOLE, Limiter
 from smp_pipelines.stores.postgres import Connection, connect
 from tests.conftest import copy_project
@@ -248,7 +249,7 @@ def test_the_server_never_sees_more_connections_than_the_limit(tmp_path: Path, p
 def test_a_worker_that_is_killed_gives_its_connections_back_to_one_that_had_too_few(
     tmp_path: Path, postgres_url: str
 ) -> None:
-    count = 300  # more than one worker claims at a time
+    count = 2 * BATCH + 100  # more than one worker claims and has ready
     theatre = limited(tmp_path, postgres_url, "{connections: 3}")
     send = theatre.send_to(["example.org"] * count)
     with Watched(lambda _who, _nth: "slow") as server:
