@@ -22,8 +22,8 @@ from smp_pipelines.campaign.models import Limit, Limits
 from smp_pipelines.sending import ledger
 from smp_pipelines.sending.crew import Crew, Errand
 from smp_pipelines.sending.delivery import Delivery
-from smp_pipelines.sending.ledger import Send
 from smp_pipelines.sending.desk import BATCH
+from smp_pipelines.sending.ledger import Send
 from smp_pipelines.sending.limits import HORIZON, WHOLE, Limiter
 from smp_pipelines.stores.postgres import Connection, connect
 from tests.conftest import copy_project
