@@ -29,7 +29,7 @@ def run(world: World) -> list[Row]:
     """Time planning and the bare COPY."""
     deployment = world.deployment()
     small = _memory_of(deployment, FEWER)
-    selection = deployment.materialise(RECIPIENTS, NOW, None).run
+    selection = deployment.audiences.materialise(RECIPIENTS, NOW, None).run
     planning, bare = Stopwatch(), Stopwatch()
     with deployment.connection() as postgres:
         postgres.execute(
@@ -51,7 +51,7 @@ def run(world: World) -> list[Row]:
 
 def _memory_of(deployment: Deployment, selection_name: str) -> float:
     """The process's peak memory in MiB after planning another selection."""
-    selection = deployment.materialise(selection_name, NOW, None).run
+    selection = deployment.audiences.materialise(selection_name, NOW, None).run
     with deployment.connection() as postgres:
         _plan(deployment, postgres, 0, selection, Stopwatch())
     deployment.mirror_moments()

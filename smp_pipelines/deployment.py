@@ -7,24 +7,18 @@ op calls one of these methods and tells what happened.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import cached_property
 
-import duckdb
-
+from smp_pipelines.audiences import Audiences
 from smp_pipelines.campaign.calendar import is_quiet
 from smp_pipelines.campaign.checks import check_project
 from smp_pipelines.campaign.content import check_content
-from smp_pipelines.campaign.project import LoadedProject, StepRef, load_project
-from smp_pipelines.crm.mirror import Mirrored, mirror
+from smp_pipelines.campaign.project import StepRef, load_project
 from smp_pipelines.problems import Problem, ProjectError, SmpError
-from smp_pipelines.reporting.moments import Moments, mirror_moments, prepare_lake, read_seen
 from smp_pipelines.reporting.report import Published, publish, refresh_metrics
-from smp_pipelines.selection import materialisation
-from smp_pipelines.selection.library import SelectionLibrary, load_library
+from smp_pipelines.selection.library import load_library
 from smp_pipelines.sending import cancelling, ledger, unknown
 from smp_pipelines.sending.context import Recipient
 from smp_pipelines.sending.delivery import Delivering, Delivery
@@ -37,42 +31,21 @@ from smp_pipelines.sending.planning import (
     SelectionRun,
     StaleSelectionError,
     plan,
-    read_previous_count,
-    read_seen_by,
     read_selection_run,
-    record_selection_run,
 )
 from smp_pipelines.sending.status import StatusChange, change_status, read_status, read_statuses
 from smp_pipelines.sending.testmail import refuse_outsiders, testmail_key
 from smp_pipelines.sending.transports import open_transport
 from smp_pipelines.stores.clock import Clock
-from smp_pipelines.stores.lake import Lake
 from smp_pipelines.stores.locks import locked
-from smp_pipelines.stores.postgres import Connection, connect, server, told
-from smp_pipelines.stores.server import EmbeddedServer
 from smp_pipelines.stores.settings import Settings
-from smp_pipelines.stores.snapshot import oldest
+from smp_pipelines.warehouse import Warehouse
 
 MOMENTS = "smp.contact_moment"
 
 
-@dataclass(frozen=True)
-class Materialised:
-    """A selection that was written to the lake: the run, its figures, the row count of the time before, its SQL."""
-
-    run: SelectionRun
-    written: materialisation.Written
-    previous: int | None
-    sql: str
-
-
-class Deployment:
+class Deployment(Warehouse):
     """A project, loaded and checked, with the way to its stores."""
-
-    def __init__(self, settings: Settings, project: LoadedProject, library: SelectionLibrary) -> None:
-        self.settings = settings
-        self.project = project
-        self.library = library
 
     @classmethod
     def load(cls, settings: Settings) -> Deployment:
@@ -81,94 +54,9 @@ class Deployment:
         return cls(settings, project, load_library(project))
 
     @cached_property
-    def url(self) -> str:
-        """The URL of the Postgres server, which somebody must have started (`running`)."""
-        return self.settings.postgres_url or EmbeddedServer(self.settings.home).url()
-
-    @cached_property
-    def lake(self) -> Lake:
-        """The lake of this deployment."""
-        return Lake(self.settings, self.url, self.project.settings.zone)
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Keep the Postgres server running, with every migration applied and the lake made, for the block."""
-        with server(self.settings) as url:
-            self.__dict__["url"] = url
-            self.__dict__.pop("lake", None)
-            with locked(url, "lake"), self.lake.open() as connection:
-                prepare_lake(connection)
-            yield
-
-    @contextmanager
-    def connection(self) -> Iterator[Connection]:
-        """A Postgres connection whose statements commit one by one unless a transaction is opened.
-
-        Raises SmpError when the server does not answer, or goes away within the block.
-        """
-        with told(), connect(self.url) as connection:
-            connection.autocommit = True
-            yield connection
-
-    def mirror(self, tables: Sequence[str]) -> list[Mirrored]:
-        """Bring the lake's copy of these crm tables up to date."""
-        wanted = [self.project.catalog.tables[name] for name in tables]
-        with locked(self.url, "mirror"), self.lake.open() as connection:
-            return mirror(connection, wanted)
-
-    def mirror_moments(self) -> Moments:
-        """Bring the lake's contact moments up to date with the ledger."""
-        with locked(self.url, "moments"), self.lake.open() as connection:
-            return mirror_moments(connection)
-
-    def count(self, name: str, now: datetime) -> int:
-        """How many rows a selection would have at this moment, by the SQL that sends (F18)."""
-        self._refresh(name, now)
-        with self._words_for(name), self.lake.open_for_selections() as connection:
-            return materialisation.count(connection, self.library.sql(name, now))
-
-    def preview(self, name: str, now: datetime, limit: int) -> materialisation.Table:
-        """The first rows of a selection at this moment, by the SQL that sends: column names and rows."""
-        self._refresh(name, now)
-        with self._words_for(name), self.lake.open_for_selections() as connection:
-            return materialisation.head(connection, self.library.sql(name, now), limit)
-
-    def _refresh(self, name: str, now: datetime, run_id: str | None = None) -> None:
-        """Bring everything up to date that a selection reads: tables, contact moments, other selections."""
-        selections = self.library.with_upstream(name)
-        tables = {table for each in selections for table in self.library.get(each).dependencies}
-        self.mirror(sorted(table for table in tables if table.startswith("crm.")))
-        self.mirror_moments()
-        for upstream in selections[:-1]:
-            self.materialise(upstream, now, run_id)
-
-    @contextmanager
-    def _words_for(self, name: str) -> Iterator[None]:
-        """Tell an error of a selection's own SQL with its file, e.g. a value that does not convert."""
-        try:
-            yield
-        except duckdb.Error as error:
-            file = self.library.folder / f"{name}.sql"
-            raise ProjectError([Problem(file, None, f"this selection does not run: {error}")]) from error
-
-    def materialise(self, name: str, now: datetime, run_id: str | None) -> Materialised:
-        """Write a selection to the lake as it is at this moment, from the mirror as it is."""
-        query = self.library.sql(name, now)
-        with (
-            self._words_for(name),
-            locked(self.url, f"selection {name}"),
-            self.lake.open_for_selections() as connection,
-        ):
-            # before the query: what is planned from here on, the selection may not have seen
-            with self.connection() as postgres:
-                upstream = read_seen_by(postgres, self.library.with_upstream(name)[:-1])
-            seen = oldest([read_seen(connection), *upstream])
-            written = materialisation.write(connection, name, query, self.library.keys(name))
-        with self.connection() as postgres:
-            previous = read_previous_count(postgres, name)
-            figures = (written.row_count, written.with_address or 0)
-            run = record_selection_run(postgres, name, now, written.snapshot_id, figures, seen, run_id)
-        return Materialised(run, written, previous, query)
+    def audiences(self) -> Audiences:
+        """The project's selections over this deployment's stores."""
+        return Audiences(self)
 
     def change_status(
         self, step: str, status: str, now: datetime, by: str, reason: str | None = None
@@ -263,8 +151,8 @@ class Deployment:
         self.mirror(judged_by)
         runs = []
         for name in ref.step.selections:
-            self._refresh(name, now, run_id)
-            runs.append(self.materialise(name, now, run_id).run)
+            self.audiences.refresh(name, now, run_id)
+            runs.append(self.audiences.materialise(name, now, run_id).run)
         return runs
 
     def open_and_plan_given(

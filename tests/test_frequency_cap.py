@@ -64,7 +64,7 @@ def plan_unmirrored(house: Theatre, step: str, selection: SelectionRun | None = 
     """Plan a step from a selection and a lake as they were left: what was planned since, only the ledger knows."""
     house.step = step
     ref, send = house.deployment.project.step(step), house.open_send()
-    selection = selection or house.deployment.materialise(str(ref.step.selection), house.now, None).run
+    selection = selection or house.deployment.audiences.materialise(str(ref.step.selection), house.now, None).run
     # this selection leaves nobody out, so it need not have seen the step's other sends
     selection = replace(selection, seen=EVERYTHING)
     with house.deployment.connection() as postgres, house.deployment.lake.open() as lake:

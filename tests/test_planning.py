@@ -151,7 +151,7 @@ def test_two_ticks_of_one_step_at_once_do_not_both_plan_the_same_person(house: T
 
     def tick(name: str) -> None:
         send = house.open_send(name)
-        selection = house.deployment.materialise("visitors_in_two_days", house.now, name).run
+        selection = house.deployment.audiences.materialise("visitors_in_two_days", house.now, name).run
         assert selection.row_count == 20, "each has seen nobody's mail yet"
         together.wait(60)
         house.deployment.plan(house.deployment.project.step(STEP), send, house.now, name)
@@ -198,14 +198,14 @@ def test_a_selection_that_reads_another_is_as_old_as_that_one(
         house.people(3)
         house.mirror()
         house.deployment.mirror_moments()
-        house.deployment.materialise("base", house.now, None)
-        assert house.deployment.count("visitors_in_two_days", house.now) == 3
-        house.deployment.materialise("base", house.now, "run")
+        house.deployment.audiences.materialise("base", house.now, None)
+        assert house.deployment.audiences.count("visitors_in_two_days", house.now) == 3
+        house.deployment.audiences.materialise("base", house.now, "run")
         send = house.plan("first")
         assert send.planned == 3
         # the contact moments are fresh now, but the selection underneath is not
         house.deployment.mirror_moments()
-        house.deployment.materialise("visitors_in_two_days", house.now, "run")
+        house.deployment.audiences.materialise("visitors_in_two_days", house.now, "run")
         ref = house.deployment.project.step(STEP)
         again = house.deployment.plan(ref, house.open_send("second"), house.now, "run")
         assert again.planned == 0
@@ -220,7 +220,7 @@ def test_a_selection_that_does_not_run_is_told_with_its_file(
     with theatre(embedded_url, migrated_template, tmp_path / "state", project=project) as house:
         house.people(1)
         with pytest.raises(ProjectError, match=r"newsletter_readers.sql: this selection does not run: .*Jansen"):
-            house.deployment.count("newsletter_readers", house.now)
+            house.deployment.audiences.count("newsletter_readers", house.now)
 
 
 def test_without_postgres_the_work_ends_in_words(house: Theatre, tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import dagster as dg
 from smp_pipelines.assets.charts import table
 from smp_pipelines.assets.facts import read_facts, told
 from smp_pipelines.assets.mirror import table_key
-from smp_pipelines.deployment import Deployment, Materialised
+from smp_pipelines.audiences import Materialised
+from smp_pipelines.deployment import Deployment
 
 _CHECKS = {
     "key_unique": "No person (with the same linked record), or no record, is in the selection twice",
@@ -47,7 +48,7 @@ def _selection_asset(deployment: Deployment, name: str) -> dg.AssetsDefinition:
     def selection(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         facts = read_facts(context.run)
         with told():
-            done = deployment.materialise(name, facts.clock.now(), facts.run_id)
+            done = deployment.audiences.materialise(name, facts.clock.now(), facts.run_id)
             lineage = deployment.library.lineage(name)
         return dg.MaterializeResult(
             metadata={**_metadata(done), "dagster/column_lineage": _lineage(lineage)}, check_results=list(_checks(done))

@@ -16,7 +16,7 @@ app = typer.Typer(help="Selections: count, show, sql.", no_args_is_help=True)
 def selection_count(name: str, at: Annotated[str | None, typer.Option(help="Local time; default now.")] = None) -> None:
     """How many people are in a selection now, by the SQL that sends (F18)."""
     with deployment() as loaded:
-        out.print(f"{loaded.count(name, local_moment(at, loaded)):,}")
+        out.print(f"{loaded.audiences.count(name, local_moment(at, loaded)):,}")
 
 
 @app.command("show")
@@ -27,7 +27,7 @@ def selection_show(
 ) -> None:
     """The first rows of a selection."""
     with deployment() as loaded:
-        columns, rows = loaded.preview(name, local_moment(at, loaded), limit)
+        columns, rows = loaded.audiences.preview(name, local_moment(at, loaded), limit)
     print_table(list(columns), [list(row) for row in rows])
 
 

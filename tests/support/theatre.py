@@ -105,7 +105,7 @@ class Theatre:
         ref = self.deployment.project.step(self.step)
         self.mirror()
         self.deployment.mirror_moments()
-        return self.deployment.materialise(str(ref.step.selection), self.now, None).run
+        return self.deployment.audiences.materialise(str(ref.step.selection), self.now, None).run
 
     def plan(self, key: str | None = None) -> Send:
         """A planned send of the step to whoever its selection finds now."""

@@ -1,0 +1,67 @@
+"""The warehouse: a loaded project with the way to its stores, Postgres and the lake, and the mirror between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+
+from smp_pipelines.campaign.project import LoadedProject
+from smp_pipelines.crm.mirror import Mirrored, mirror
+from smp_pipelines.reporting.moments import Moments, mirror_moments, prepare_lake
+from smp_pipelines.selection.library import SelectionLibrary
+from smp_pipelines.stores.lake import Lake
+from smp_pipelines.stores.locks import locked
+from smp_pipelines.stores.postgres import Connection, connect, server, told
+from smp_pipelines.stores.server import EmbeddedServer
+from smp_pipelines.stores.settings import Settings
+
+
+class Warehouse:
+    """One project with its Postgres server and its lake. It imports no Dagster."""
+
+    def __init__(self, settings: Settings, project: LoadedProject, library: SelectionLibrary) -> None:
+        self.settings = settings
+        self.project = project
+        self.library = library
+
+    @cached_property
+    def url(self) -> str:
+        """The URL of the Postgres server, which somebody must have started (`running`)."""
+        return self.settings.postgres_url or EmbeddedServer(self.settings.home).url()
+
+    @cached_property
+    def lake(self) -> Lake:
+        """The lake of this deployment."""
+        return Lake(self.settings, self.url, self.project.settings.zone)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Keep the Postgres server running, with every migration applied and the lake made, for the block."""
+        with server(self.settings) as url:
+            self.__dict__["url"] = url
+            self.__dict__.pop("lake", None)
+            with locked(url, "lake"), self.lake.open() as connection:
+                prepare_lake(connection)
+            yield
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """A Postgres connection whose statements commit one by one unless a transaction is opened.
+
+        Raises SmpError when the server does not answer, or goes away within the block.
+        """
+        with told(), connect(self.url) as connection:
+            connection.autocommit = True
+            yield connection
+
+    def mirror(self, tables: Sequence[str]) -> list[Mirrored]:
+        """Bring the lake's copy of these crm tables up to date."""
+        wanted = [self.project.catalog.tables[name] for name in tables]
+        with locked(self.url, "mirror"), self.lake.open() as connection:
+            return mirror(connection, wanted)
+
+    def mirror_moments(self) -> Moments:
+        """Bring the lake's contact moments up to date with the ledger."""
+        with locked(self.url, "moments"), self.lake.open() as connection:
+            return mirror_moments(connection)
