@@ -12,11 +12,13 @@ import duckdb
 from smp_pipelines.problems import Problem, ProjectError
 from smp_pipelines.reporting.moments import read_seen
 from smp_pipelines.selection import materialisation
-from smp_pipelines.sending.planning import (
+from smp_pipelines.sending.runs import (
+    NewRun,
     SelectionRun,
-    read_previous_count,
+    lake_table,
+    last_run,
     read_seen_by,
-    record_selection_run,
+    record_run,
 )
 from smp_pipelines.stores.locks import locked
 from smp_pipelines.stores.snapshot import oldest
@@ -25,12 +27,11 @@ from smp_pipelines.warehouse import Warehouse
 
 @dataclass(frozen=True)
 class Materialised:
-    """A selection that was written to the lake: the run, its figures, the row count of the time before, its SQL."""
+    """A selection that was written to the lake: the run, its figures, and the run before."""
 
     run: SelectionRun
     written: materialisation.Written
-    previous: int | None
-    sql: str
+    previous: SelectionRun | None
 
 
 class Audiences:
@@ -82,9 +83,17 @@ class Audiences:
             with self._warehouse.connection() as postgres:
                 upstream = read_seen_by(postgres, self._library.with_upstream(name)[:-1])
             seen = oldest([read_seen(connection), *upstream])
-            written = materialisation.write(connection, name, query, self._library.keys(name))
+            written = materialisation.write(connection, lake_table(name), query, self._library.keys(name))
+        new = NewRun(
+            selection=name,
+            moment=now,
+            snapshot_id=written.snapshot_id,
+            row_count=written.row_count,
+            seen=str(seen),
+            pin=written.read,
+            sql=query,
+        )
         with self._warehouse.connection() as postgres:
-            previous = read_previous_count(postgres, name)
-            figures = (written.row_count, written.with_address or 0)
-            run = record_selection_run(postgres, name, now, written.snapshot_id, figures, seen, run_id)
-        return Materialised(run, written, previous, query)
+            previous = last_run(postgres, name)
+            run = record_run(postgres, new, written.with_address or 0, run_id)
+        return Materialised(run, written, previous)

@@ -27,12 +27,8 @@ from smp_pipelines.sending.estate import settle_estates
 from smp_pipelines.sending.given import Sent, plan_given, trigger_key
 from smp_pipelines.sending.ledger import Purpose, Send, Totals
 from smp_pipelines.sending.message import MessageBuilder
-from smp_pipelines.sending.planning import (
-    SelectionRun,
-    StaleSelectionError,
-    plan,
-    read_selection_run,
-)
+from smp_pipelines.sending.planning import StaleSelectionError, plan
+from smp_pipelines.sending.runs import SelectionRun, read_selection_run
 from smp_pipelines.sending.status import StatusChange, change_status, read_status, read_statuses
 from smp_pipelines.sending.testmail import refuse_outsiders, testmail_key
 from smp_pipelines.sending.transports import open_transport

@@ -233,7 +233,7 @@ def test_without_postgres_the_work_ends_in_words(house: Theatre, tmp_path: Path)
     for work in (
         lambda: gone.due(house.now),
         lambda: gone.mirror_moments(),
-        lambda: gone.count("we_miss_you", house.now),
+        lambda: gone.audiences.count("we_miss_you", house.now),
     ):
         with pytest.raises(SmpError, match=r"no connection to Postgres at 127.0.0.1:1/smp") as raised:
             work()

@@ -61,19 +61,19 @@ def _metadata(done: Materialised) -> dict[str, dg.MetadataValue | int | str]:
     metadata: dict[str, dg.MetadataValue | int | str] = {
         "dagster/row_count": done.run.row_count,
         "preview": table(*done.written.preview),
-        "SQL": dg.MetadataValue.md(f"```sql\n{done.sql}\n```"),
+        "SQL": dg.MetadataValue.md(f"```sql\n{done.run.sql}\n```"),
         "lake snapshot": done.run.snapshot_id,
         "evaluated at": dg.MetadataValue.timestamp(done.run.moment),
     }
     if done.written.with_address is not None:
         metadata["with an address"] = done.written.with_address
     if done.previous is not None:
-        metadata["change since the time before"] = done.run.row_count - done.previous
+        metadata["change since the time before"] = done.run.row_count - done.previous.row_count
     return metadata
 
 
 def _checks(done: Materialised) -> Iterator[dg.AssetCheckResult]:
-    count, before = done.run.row_count, done.previous
+    count, before = done.run.row_count, done.previous.row_count if done.previous else None
     yield dg.AssetCheckResult(
         check_name="key_unique",
         passed=done.written.repeated_keys == 0,

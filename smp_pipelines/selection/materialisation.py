@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from smp_pipelines.stores.lake import identifier, rows, scalar
+from smp_pipelines.stores.lake import Pin, current_pin, identifier, rows, scalar, transaction
 
 _CHOSEN = "temp.chosen"
 
@@ -17,24 +17,26 @@ Table = tuple[tuple[str, ...], list[tuple[object, ...]]]
 
 @dataclass(frozen=True)
 class Written:
-    """A selection as it now stands in the lake: the snapshot that holds it, and its figures.
+    """A selection as it now stands in the lake: the snapshot that holds it, what its query read, and its figures.
 
     `with_address` is None for a selection whose rows are no people.
     """
 
     snapshot_id: int
+    read: Pin
     row_count: int
     repeated_keys: int
     with_address: int | None
     preview: Table
 
 
-def write(connection: duckdb.DuckDBPyConnection, name: str, query: str, keys: Sequence[str]) -> Written:
-    """Write the rows of a selection's query to `smp.selections.<name>`, all or nothing, as a new snapshot."""
-    target = f"smp.selections.{identifier(name)}"
+def write(connection: duckdb.DuckDBPyConnection, target: str, query: str, keys: Sequence[str]) -> Written:
+    """Write the rows of a query to a table of the lake (`smp.selections."x"`), all or nothing, as a new snapshot."""
     # Once into memory, and from there to the lake: DuckDB runs the query on all cores when it does not write Parquet
     # at the same time, and what is counted below need not be read back.
-    connection.execute(f"create or replace temp table {_CHOSEN} as {query}")
+    with transaction(connection):
+        read = current_pin(connection)
+        connection.execute(f"create or replace temp table {_CHOSEN} as {query}")
     connection.execute(f"create or replace table {target} as from {_CHOSEN}")
     snapshot = int(scalar(connection, "select id from ducklake_last_committed_snapshot('smp') as s (id)"))
     key = ", ".join(identifier(column) for column in keys)
@@ -45,6 +47,7 @@ def write(connection: duckdb.DuckDBPyConnection, name: str, query: str, keys: Se
         with_address = int(scalar(connection, has_address))
     written = Written(
         snapshot_id=snapshot,
+        read=read,
         row_count=count,
         repeated_keys=count - distinct,
         with_address=with_address,

@@ -7,8 +7,6 @@ skipped gets a row as well, with the reason.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -19,27 +17,11 @@ from smp_pipelines.campaign.project import LoadedProject, StepRef
 from smp_pipelines.sending import address
 from smp_pipelines.sending.cap import Cap, cap_of, gather, hold
 from smp_pipelines.sending.ledger import ClaimRules, Purpose, Send, read_send
+from smp_pipelines.sending.runs import SelectionRun
 from smp_pipelines.stores.lake import identifier, literal
 from smp_pipelines.stores.postgres import Connection, engine_sql
-from smp_pipelines.stores.snapshot import Snapshot
 
 _BLOCK = 1 << 20
-
-
-@dataclass(frozen=True)
-class SelectionRun:
-    """One materialisation of a selection: its rows are in the lake, at this snapshot.
-
-    `seen` is the ledger as the contact moments knew it when the selection read them: what a send of
-    the same step planned since then, this selection has not seen.
-    """
-
-    selection_run_id: int
-    selection: str
-    moment: datetime
-    snapshot_id: int
-    row_count: int
-    seen: str
 
 
 class StaleSelectionError(Exception):
@@ -63,60 +45,6 @@ def claim_rules(project: LoadedProject, step: Step, purpose: Purpose | None = No
         block=step.block if public else None,
         consent=public,
     )
-
-
-def record_selection_run(
-    connection: Connection,
-    selection: str,
-    moment: datetime,
-    snapshot_id: int,
-    rows: tuple[int, int],
-    seen: Snapshot,
-    run_id: str | None,
-) -> SelectionRun:
-    """Remember a materialisation; `rows` is (rows, rows with an address), `seen` what it knew of the ledger."""
-    with connection.transaction():
-        found = connection.execute(
-            "insert into smp.selection_run"
-            " (selection, moment, snapshot_id, row_count, address_count, seen, run_id)"
-            " values (%s, %s, %s, %s, %s, %s::pg_snapshot, %s) returning selection_run_id",
-            (selection, moment, snapshot_id, *rows, str(seen), run_id),
-        ).fetchone()
-    if found is None:
-        raise RuntimeError("the insert returned no row")
-    return SelectionRun(found[0], selection, moment, snapshot_id, rows[0], str(seen))
-
-
-def read_previous_count(connection: Connection, selection: str) -> int | None:
-    """How many rows a selection had the last time it was materialised; None before the first time."""
-    found = connection.execute(
-        "select row_count from smp.selection_run where selection = %s order by selection_run_id desc limit 1",
-        (selection,),
-    ).fetchone()
-    return None if found is None else int(found[0])
-
-
-def read_selection_run(connection: Connection, selection: str, run_id: str) -> SelectionRun | None:
-    """The latest materialisation of a selection by a Dagster run, if it made one."""
-    found = connection.execute(
-        "select selection_run_id, selection, moment, snapshot_id, row_count, seen::text from smp.selection_run"
-        " where selection = %s and run_id = %s order by selection_run_id desc limit 1",
-        (selection, run_id),
-    ).fetchone()
-    return None if found is None else SelectionRun(*found)
-
-
-def read_seen_by(connection: Connection, selections: Sequence[str]) -> list[Snapshot]:
-    """What the latest materialisations of these selections knew of the ledger.
-
-    A selection that reads others knows no more than they do.
-    """
-    found = connection.execute(
-        "select distinct on (selection) seen::text from smp.selection_run where selection = any (%s)"
-        " order by selection, selection_run_id desc",
-        (list(selections),),
-    )
-    return [Snapshot.parse(text) for (text,) in found]
 
 
 def plan(
@@ -191,7 +119,7 @@ def planning_query(rules: ClaimRules, selection: SelectionRun, records: Selectio
     record = rules.record
     shown, record_id = "", identifier(record.key) if record else "null::bigint"
     if record and records:
-        rows = f"smp.selections.{identifier(records.selection)} at (version => {int(records.snapshot_id)})"
+        rows = f"{records.table} at (version => {int(records.snapshot_id)})"
         shown = f" cross join (select distinct {record_id} as record_id from {rows}) as shown"
         record_id = "shown.record_id"
     once, nth = "1", "row_number() over (partition by j.reason is null, j.person_id order by j.record_id)"
@@ -199,7 +127,7 @@ def planning_query(rules: ClaimRules, selection: SelectionRun, records: Selectio
     gone = f"when r.{identifier(record.key)} is null then 'record_gone'" if record else ""
     blocked = f" when r.{identifier(rules.block)} then 'record_blocked'" if record and rules.block else ""
     return engine_sql("planning/plan.sql").format(
-        selection=identifier(selection.selection),
+        selection=selection.table,
         snapshot=int(selection.snapshot_id),
         shown=shown,
         record_id=record_id,

@@ -10,6 +10,7 @@ import importlib.util
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -21,8 +22,17 @@ from smp_pipelines.stores.postgres import conninfo, without_secrets
 from smp_pipelines.stores.settings import Settings
 
 _EXTENSIONS = ("duckdb_extension_postgres_scanner", "duckdb_extension_ducklake")
+_CATALOGUES = ("crm", "smp")
 _ATTEMPTS = 5
 _MEMORY = os.environ.get("SMP_DUCKDB_MEMORY", "1GB")
+
+
+@dataclass(frozen=True)
+class Pin:
+    """The lake as it was: a snapshot of the mirror (catalogue `crm`) and one of the rest (catalogue `smp`)."""
+
+    crm: int
+    smp: int
 
 
 class Lake:
@@ -46,14 +56,15 @@ class Lake:
             yield connection
 
     @contextmanager
-    def open_for_selections(self) -> Iterator[duckdb.DuckDBPyConnection]:
+    def open_for_selections(self, pin: Pin | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection for SQL that people write: the lake's own files are the only ones it can reach.
 
         A second wall behind the gate (invariant 4): Postgres is not attached to it and files,
-        network and extensions are switched off for good.
+        network and extensions are switched off for good. With a pin it shows the lake as it was then, and writes
+        nothing; raises SmpError when that snapshot is not kept any more.
         """
         with self._told(), _connection(self._scratch) as connection:
-            self._attach(connection, postgres=False)
+            self._attach(connection, postgres=False, pin=pin)
             connection.execute(f"set timezone = {literal(self._zone.key)}")
             folders = ", ".join(literal(folder) for folder in (self._folder, str(self._scratch)))
             connection.execute(f"set allowed_directories = [{folders}]")
@@ -70,9 +81,9 @@ class Lake:
             words = without_secrets(str(error).splitlines()[0], self._url)
             raise SmpError(f"the lake cannot be read or written: {words}") from None
 
-    def _attach(self, connection: duckdb.DuckDBPyConnection, *, postgres: bool = True) -> None:
+    def _attach(self, connection: duckdb.DuckDBPyConnection, *, postgres: bool = True, pin: Pin | None = None) -> None:
         dsn = conninfo(self._url)
-        for name in ("crm", "smp"):
+        for name in _CATALOGUES:
             folder = f"{self._folder.rstrip('/')}/{name}/"
             if "://" not in folder:
                 Path(folder).mkdir(parents=True, exist_ok=True)
@@ -80,8 +91,10 @@ class Lake:
             # the folder may have been moved since the lake was made; its files are named relative to it.
             # meta_schema: DuckDB then reads the names of this schema's tables only, which halves the time to open
             schemas = f"metadata_schema 'lake_{name}', meta_schema 'lake_{name}'"
-            options = f"data_path {literal(folder)}, override_data_path true, {schemas}"
-            self._run(connection, f"attach {target} as {name} ({options})", f"the lake cannot be opened at {folder}")
+            version = f", snapshot_version {int(getattr(pin, name))}" if pin else ""
+            options = f"data_path {literal(folder)}, override_data_path true, {schemas}{version}"
+            told = "the lake does not keep what it held then" if pin else f"the lake cannot be opened at {folder}"
+            self._run(connection, f"attach {target} as {name} ({options})", told)
         if postgres:
             self._run(connection, f"attach {literal(dsn)} as pg (type postgres)", "the lake cannot reach Postgres")
 
@@ -90,6 +103,14 @@ class Lake:
             connection.execute(statement)
         except duckdb.Error as error:
             raise SmpError(f"{what}: {without_secrets(str(error), self._url)}") from None
+
+
+def current_pin(connection: duckdb.DuckDBPyConnection) -> Pin:
+    """The snapshots that this connection reads now; in a transaction, those that it reads until its end."""
+    crm, smp = (
+        scalar(connection, f"select id from ducklake_current_snapshot('{name}') as s (id)") for name in _CATALOGUES
+    )
+    return Pin(crm, smp)
 
 
 def literal(text: str) -> str:

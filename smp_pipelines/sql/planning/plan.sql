@@ -3,7 +3,7 @@
 -- Of an internal send everybody gets every record that another selection shows.
 with selected as (
     select distinct people.person_id, {record_id} as record_id
-    from smp.selections.{selection} as people at (version => {snapshot}){shown}
+    from {selection} as people at (version => {snapshot}){shown}
 ),
 -- Whoever wrote an address on this list meant the address, not its capitals.
 suppressed as (

@@ -6,6 +6,7 @@ call smp.set_option('parquet_compression', 'lz4');
 call smp.set_option('parquet_version', '2');
 
 create schema if not exists smp.selections;
+create schema if not exists smp.target_groups;
 
 create table if not exists smp.send (
     send_id bigint, send_key varchar, step varchar, campaign varchar, channel varchar, purpose varchar,
