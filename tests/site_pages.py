@@ -20,7 +20,8 @@ from smp_pipelines.stores.settings import Settings
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 STEP = "/steps/servicemails/servicemail"
-Ask = Callable[..., tuple[int, dict[str, str], str]]
+Answer = tuple[int, dict[str, str], str]
+Ask = Callable[..., Answer]
 
 PEOPLE = """
 insert into crm.person (person_id, first_name, infix, last_name, salutation, email, internal_test, created_at) values
@@ -34,19 +35,30 @@ insert into crm.performance (performance_id, title, genre, hall, starts_at, dura
 """
 
 
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect is an answer like any other: a mail program does not follow one (RFC 8058)."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
 @contextmanager
-def serving(settings: Settings) -> Iterator[Ask]:
-    """Run the site in a thread; gives a function that asks it for an address."""
+def serving(settings: Settings, host: str | None = None) -> Iterator[Ask]:
+    """Run the site in a thread; gives a function that asks it for a path, from outside when a host is named."""
     door = open_port(0)
     server = make_server(make_app(settings, StartedAt(NOW)))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [door]})
     thread.start()
-    base = address(door)
+    base, opener = address(door), urllib.request.build_opener(_NoRedirect)
 
-    def ask(path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], str]:
-        request = urllib.request.Request(base + path, method=method, headers=headers)
+    def ask(path: str, body: bytes | None = None, method: str | None = None, **headers: str) -> Answer:
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        if host is not None:
+            sent.setdefault("Host", host)
+            path = path.removeprefix(f"https://{host}")
+        request = urllib.request.Request(base + path, body, sent, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with opener.open(request, timeout=60) as answer:
                 return answer.status, dict(answer.headers), answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:

@@ -33,7 +33,7 @@ def test_a_quick_benchmark_prints_and_writes_every_case(tmp_path: Path) -> None:
         env=os.environ | {"TMPDIR": str(scratch)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -17,22 +15,10 @@ from smp_pipelines.sending.ledger import LEASE, Outcome, Send
 from smp_pipelines.sending.reasons import REASONS
 from smp_pipelines.sending.sends import SendChange, list_sends, read_send_changes
 from smp_pipelines.stores.clock import StartedAt
-from smp_pipelines.stores.postgres import Connection, connect
-from tests.support.theatre import Theatre, deployment
-
-
-@pytest.fixture
-def house(tmp_path: Path, postgres_url: str) -> Theatre:
-    opened = Theatre(deployment(postgres_url, tmp_path))
-    opened.live()
-    return opened
-
-
-@pytest.fixture
-def connection(house: Theatre) -> Iterator[Connection]:
-    with connect(house.url) as opened:
-        opened.autocommit = True
-        yield opened
+from smp_pipelines.stores.postgres import Connection
+from tests.support.house import house_connection as _connection  # noqa: F401  (fixtures)
+from tests.support.house import live_house as _house  # noqa: F401
+from tests.support.theatre import Theatre
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,10 +22,9 @@ STEP = "servicemails/servicemail"
 
 
 @pytest.fixture
-def deployment(postgres_url: str, project_folder: Path, tmp_path: Path) -> Iterator[Deployment]:
-    loaded = Deployment.load(Settings(project=project_folder, home=tmp_path / "home", postgres_url=postgres_url))
-    with loaded.running():
-        yield loaded
+def deployment(postgres_url: str, project_folder: Path, tmp_path: Path) -> Deployment:
+    """A deployment whose Postgres server runs; what is asked here needs no lake."""
+    return Deployment.load(Settings(project=project_folder, home=tmp_path / "home", postgres_url=postgres_url))
 
 
 def evaluate(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,15 +15,9 @@ from smp_pipelines.sending.delivery import Delivering, Delivery
 from smp_pipelines.sending.transport import TransportDownError
 from smp_pipelines.stores.clock import StartedAt
 from tests.conftest import copy_project
+from tests.support.house import live_house as _house  # noqa: F401  (a fixture)
 from tests.support.mailserver import MailServer
 from tests.support.theatre import Theatre, deployment, twice
-
-
-@pytest.fixture
-def house(tmp_path: Path, postgres_url: str) -> Theatre:
-    opened = Theatre(deployment(postgres_url, tmp_path))
-    opened.live()
-    return opened
 
 
 @pytest.fixture
@@ -263,9 +256,9 @@ def test_a_stop_in_the_middle_holds_the_rest_within_seconds_and_live_again_sends
         thread, told = in_background(house.delivering(send, server.port))
         server.wait_for(lambda: len(server.whole) >= 5)
         house.status("stopped")
-        stopped_at = time.monotonic()
+        arrived = len(server.whole)
         thread.join()
-        assert time.monotonic() - stopped_at < 5, "a batch would take twelve seconds"
+        assert len(server.whole) - arrived <= 40, "five seconds of mails; a batch would be all of them"
         done = told[0]
         assert isinstance(done, Delivery)
         assert done.held is not None

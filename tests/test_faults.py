@@ -9,7 +9,6 @@ import shutil
 import signal
 import tempfile
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -32,6 +31,7 @@ from tests.support.mailserver import MailServer
 from tests.support.processes import Program, program
 from tests.support.sink import sink
 from tests.support.theatre import MONDAY_0900, STEP, Theatre, deployment, twice
+from tests.support.waiting import PATIENCE, until
 from tests.support.workers import BOUNDARIES, worker, workers
 
 CONNECTIONS = 2
@@ -172,7 +172,7 @@ def test_a_worker_that_is_killed_at_a_boundary_leaves_only_what_was_on_the_wire_
         with worker(house, send.send_key, server.port, tmp_path, boundary, nth=3) as doomed:
             assert doomed.line() == "ready"
             doomed.go()
-            assert doomed.process.wait(60) == -signal.SIGKILL
+            assert doomed.process.wait(PATIENCE) == -signal.SIGKILL
         assert house.verdict(send).holds
         # no lease has to pass: the one that is gone left its journal
         house.deliver(send, server.port, connections=4)
@@ -198,16 +198,16 @@ def test_with_5000_mails_three_workers_and_everything_killed_nobody_is_mailed_tw
         with workers(house, send.send_key, server.port, tmp_path, boundaries, nth=8) as crew:
             for each in crew:
                 each.go()
-            assert crew[0].process.wait(60) == -signal.SIGKILL
-            assert crew[1].process.wait(60) == -signal.SIGKILL
+            assert crew[0].process.wait(PATIENCE) == -signal.SIGKILL
+            assert crew[1].process.wait(PATIENCE) == -signal.SIGKILL
             killed = 2
-            wait_until(lambda: len(server.taken) > 1500)
+            until(lambda: len(server.taken) > 1500)
             server.kill()
             server.start()
-            wait_until(lambda: len(server.taken) > 2500)
+            until(lambda: len(server.taken) > 2500)
             kill_postgres(own_server)
             with own_server.use():
-                crew[2].process.wait(90)
+                crew[2].process.wait(PATIENCE)
                 assert house.verdict(send).holds
                 later = StartedAt(house.now + timedelta(minutes=2))
                 house.deliver(send, server.port, connections=4, clock=later)
@@ -229,7 +229,7 @@ def test_a_worker_that_was_only_slow_doubles_nothing_when_it_goes_on_after_its_l
     with sink(tmp_path / "taken") as server, worker(house, send.send_key, server.port, tmp_path) as slow:
         assert slow.line() == "ready"
         slow.go()
-        wait_until(lambda: len(server.taken) > 100)
+        until(lambda: len(server.taken) > 100)
         slow.process.send_signal(signal.SIGSTOP)
         # the others wait for its lease, by a clock that is minutes ahead
         later = StartedAt(house.now + timedelta(minutes=2))
@@ -237,7 +237,7 @@ def test_a_worker_that_was_only_slow_doubles_nothing_when_it_goes_on_after_its_l
         assert house.verdict(send).state == "finished"
         assert house.states(send).get("unknown", 0) > 0
         slow.process.send_signal(signal.SIGCONT)
-        slow.process.communicate(timeout=60)
+        slow.process.communicate(timeout=PATIENCE)
         # what it knew it has written down; what it had not begun it has given back
         house.deliver(send, server.port, clock=later)
     assert house.verdict(send).state == "finished"
@@ -289,14 +289,6 @@ def test_a_send_of_more_rows_than_one_process_is_worth_is_shared_and_survives_th
     assert twice(server.taken) == []
     assert states["accepted"] + states.get("unknown", 0) == 3000
     assert states.get("unknown", 0) <= CONNECTIONS_OF_A_WORKER
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 90) -> None:
-    """Look until something is so."""
-    give_up = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up, "it did not come to that"
-        time.sleep(0.02)
 
 
 def kill_postgres(server: EmbeddedServer) -> None:

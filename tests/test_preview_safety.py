@@ -19,6 +19,7 @@ from smp_pipelines.stores.settings import Settings
 from tests.site_pages import STEP, Ask, page, serving
 from tests.site_pages import asking as _asking  # noqa: F401  (fixtures)
 from tests.site_pages import site_settings as _settings  # noqa: F401
+from tests.support.waiting import PATIENCE
 
 
 def test_no_page_changes_anything(settings: Settings, ask: Ask) -> None:
@@ -38,7 +39,7 @@ def test_no_page_changes_anything(settings: Settings, ask: Ask) -> None:
     before = everything()
     for path in ("/", STEP, f"{STEP}/html", f"{STEP}?person=3", "/steps/newsletter/december", "/health"):
         page(ask, path)
-        assert ask(path, "POST")[0] == 405
+        assert ask(path, method="POST")[0] == 405
     assert everything() == before
     assert not (settings.project / ".smp").exists()
 
@@ -120,10 +121,10 @@ def test_the_process_serves_and_stops_cleanly_on_sigterm(settings: Settings) -> 
     with start(settings, 0) as process:
         assert process.stdout
         url = process.stdout.readline().split()[-1]
-        with urllib.request.urlopen(f"{url}/health", timeout=30) as answer:
+        with urllib.request.urlopen(f"{url}/health", timeout=PATIENCE) as answer:
             assert json.loads(answer.read())["status"] == "ok"
         process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=PATIENCE)
     assert (process.returncode, errors) == (0, "")
 
 
@@ -131,7 +132,7 @@ def test_a_taken_port_is_told_in_one_line(settings: Settings) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with start(settings, port) as process:
-            _, errors = process.communicate(timeout=20)
+            _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert errors == (
         f"port {port} on 127.0.0.1 cannot be used: another program listens there. Choose another with --port\n"

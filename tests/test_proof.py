@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from smp_pipelines.problems import SmpError
 from smp_pipelines.sending.ledger import Send
 from smp_pipelines.sending.proof import prove, read_reasons
-from smp_pipelines.stores.postgres import Connection, connect
-from tests.support.theatre import Theatre, deployment
-
-
-@pytest.fixture
-def house(tmp_path: Path, postgres_url: str) -> Theatre:
-    opened = Theatre(deployment(postgres_url, tmp_path))
-    opened.live()
-    return opened
-
-
-@pytest.fixture
-def connection(house: Theatre) -> Iterator[Connection]:
-    with connect(house.url) as opened:
-        opened.autocommit = True
-        yield opened
+from smp_pipelines.stores.postgres import Connection
+from tests.support.house import house_connection as _connection  # noqa: F401  (fixtures)
+from tests.support.house import live_house as _house  # noqa: F401
+from tests.support.theatre import Theatre
 
 
 @pytest.fixture

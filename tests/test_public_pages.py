@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import re
-import threading
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -16,11 +12,9 @@ import pytest
 
 from smp_pipelines.sending import ledger
 from smp_pipelines.sending.links import LinkSigner, MailLinks
-from smp_pipelines.site.app import make_app
-from smp_pipelines.site.server import address, make_server, open_port
-from smp_pipelines.stores.clock import StartedAt
+from smp_pipelines.site.server import open_port
 from smp_pipelines.stores.settings import Settings
-from tests.site_pages import NOW, PEOPLE, edit
+from tests.site_pages import NOW, PEOPLE, Answer, Ask, edit, serving
 
 STEP = "servicemails/servicemail"
 HOST = "links.theatre.example"
@@ -29,8 +23,6 @@ ANNA, WIM, HAMLET = 3, 7, 2
 KEY = UUID("0123456789abcdef0123456789abcdef")
 ONE_CLICK = b"List-Unsubscribe=One-Click"
 FORM = "application/x-www-form-urlencoded"
-Answer = tuple[int, dict[str, str], str]
-Ask = Callable[..., Answer]
 
 
 @pytest.fixture(name="settings")
@@ -46,44 +38,9 @@ def site_settings(postgres_url: str, project_folder: Path, tmp_path: Path) -> Se
     )
 
 
-class NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect is an answer like any other: a mail program does not follow one (RFC 8058)."""
-
-    def redirect_request(self, *_: object) -> None:
-        return None
-
-
-@contextmanager
-def serving(settings: Settings) -> Iterator[Ask]:
-    """Run the site in a thread; gives a function that asks it for a path, as from outside."""
-    door = open_port(0)
-    server = make_server(make_app(settings, StartedAt(NOW)))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [door]})
-    thread.start()
-    opener = urllib.request.build_opener(NoRedirect)
-
-    def ask(path: str, body: bytes | None = None, method: str | None = None, **headers: str) -> Answer:
-        sent = {"Host": HOST} | {name.replace("_", "-"): value for name, value in headers.items()}
-        path = path.removeprefix(f"https://{HOST}")
-        request = urllib.request.Request(address(door) + path, body, sent, method=method)
-        try:
-            with opener.open(request, timeout=30) as answer:
-                return answer.status, dict(answer.headers), answer.read().decode()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, dict(error.headers), error.read().decode()
-
-    try:
-        yield ask
-    finally:
-        server.should_exit = True
-        thread.join()
-        door.close()
-
-
 @pytest.fixture(name="ask")
 def asking(settings: Settings) -> Iterator[Ask]:
-    with serving(settings) as ask:
+    with serving(settings, HOST) as ask:
         yield ask
 
 
@@ -361,7 +318,7 @@ def test_a_database_that_is_away_is_told_so_that_a_mail_program_tries_again(
     away = Settings(
         settings.project, settings.home, postgres_url=url, public_url=settings.public_url, link_secret=SECRET
     )
-    with serving(away) as ask:
+    with serving(away, HOST) as ask:
         status, _, body = one_click(ask, links.unsubscribe(KEY))
     assert status == 503
     assert "Even niet beschikbaar" in body

@@ -16,6 +16,7 @@ import sqlglot
 from smp_pipelines.crm.catalog import read_catalog
 from smp_pipelines.problems import ProjectError
 from smp_pipelines.selection.compiler import Selection, compile_selection, load_selections, read_selections
+from smp_pipelines.selection.inlining import inlined
 from smp_pipelines.selection.lineage import column_lineage
 from smp_pipelines.selection.macros import render
 
@@ -248,19 +249,33 @@ def test_a_step_with_a_record_needs_the_records_key(tmp_path: Path) -> None:
 
 
 def test_selections_read_each_other_in_any_order(tmp_path: Path, lake: duckdb.DuckDBPyConnection) -> None:
-    write(tmp_path, "b_base", "-- base\nselect person_id, email_key as address from crm.person where person_id < 3")
-    write(tmp_path, "a_first", "/* from\n base */\nselect person_id, selections.b_base.address from Selections.B_base")
+    write(tmp_path, "b_base", "-- base\nselect person_id, person_id + 1 as neighbour, email from crm.person where person_id < 3")
+    write(tmp_path, "a_first", "/* from\n base */\nselect person_id, selections.b_base.neighbour from Selections.B_base")
     selections = load_selections(tmp_path, CATALOG, STEPS)
     first = selections["a_first"]
     assert first.description == "from base"
     assert first.dependencies == ("selections.b_base",)
-    assert first.columns == {"person_id": "BIGINT", "address": "VARCHAR"}
+    assert first.columns == {"person_id": "BIGINT", "neighbour": "BIGINT"}
     lake.execute("create table smp.selections.b_base as " + selections["b_base"].sql(NOW, AMSTERDAM))
-    assert rows(lake, first) == [(1, "family@example.org"), (2, "family@example.org")]
+    assert rows(lake, first) == [(1, 2), (2, 3)]
     assert column_lineage(first, CATALOG, selections) == {
         "person_id": [("selections.b_base", "person_id")],
-        "address": [("selections.b_base", "address")],
+        "neighbour": [("selections.b_base", "neighbour")],
     }
+    # computed on the way, it is the same without any table
+    lake.execute("drop table smp.selections.b_base")
+    afresh = inlined(["b_base", "a_first"], selections, NOW, AMSTERDAM)
+    assert sorted(lake.execute(afresh).fetchall()) == [(1, 2), (2, 3)]
+
+
+def test_words_and_dates_of_people_are_not_kept_so_no_other_selection_reads_them(tmp_path: Path) -> None:
+    write(tmp_path, "base", "-- base\nselect person_id, email, birth_date, 1.5 as score, blocked from crm.person")
+    reader = write(tmp_path, "reader", "-- who\nselect person_id from selections.base where email like '%@example.org'")
+    selections, problems = read_selections(tmp_path, CATALOG, STEPS)
+    assert list(selections["base"].kept) == ["person_id", "score", "blocked"]
+    (problem,) = problems
+    assert (problem.file, problem.line) == (reader, 2)
+    assert "take email from the CRM's own table" in str(problem.remedy)
 
 
 def test_one_broken_selection_hides_no_other_and_breaks_what_reads_it(tmp_path: Path) -> None:

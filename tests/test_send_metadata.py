@@ -27,6 +27,7 @@ from smp_pipelines.sending.due import Due
 from smp_pipelines.sending.ledger import Send
 from tests.support.mailserver import Behaviour, MailServer
 from tests.support.theatre import STEP, Theatre, theatre
+from tests.support.waiting import PATIENCE
 
 FIGURES = ("planned", "accepted", "skipped", "rejected", "unknown", "waiting")
 
@@ -117,7 +118,7 @@ def done(embedded_url: str, migrated_template: str, tmp_path_factory: pytest.Tem
 
     def answer(who: str, _time: int) -> str:
         if who == "p24@example.org":
-            assert all(told.acquire(timeout=25) for _time in waits)
+            assert all(told.acquire(timeout=PATIENCE) for _time in waits)
         return f"550 {who} is gone" if who == "p3@example.org" else "250 OK"
 
     with (

@@ -9,8 +9,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -21,6 +20,7 @@ from smp_pipelines.problems import SmpError
 from smp_pipelines.stores import server as server_module
 from smp_pipelines.stores.server import EmbeddedServer
 from tests.support.processes import program
+from tests.support.waiting import until
 
 USE = """
 import pathlib, sys
@@ -41,13 +41,6 @@ def home() -> Iterator[Path]:
     yield folder
     EmbeddedServer(folder).stop()
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it does not come to that"
-        time.sleep(0.01)
 
 
 def ask(url: str, question: str) -> object:
@@ -104,7 +97,7 @@ def test_a_server_that_was_killed_starts_again_with_what_it_had(home: Path) -> N
     with EmbeddedServer(home).use() as url:
         ask(url, "create table kept as select 7 as n")
         os.kill(postmaster(home), signal.SIGKILL)
-        wait_until(lambda: EmbeddedServer(home).port() is None)
+        until(lambda: EmbeddedServer(home).port() is None, "its end")
     with EmbeddedServer(home).use() as again:
         assert ask(again, "select n from kept") == [(7,)]
 
@@ -135,7 +128,7 @@ def test_a_first_start_that_was_cut_short_anywhere_begins_anew(home: Path) -> No
     data = EmbeddedServer(home).data
     with program(USE, home) as killed:
         # initdb has written this file, and is at work on the rest
-        wait_until(lambda: any(data.parent.glob("postgres.new.*/PG_VERSION")) or data.exists())
+        until(lambda: any(data.parent.glob("postgres.new.*/PG_VERSION")) or data.exists(), "initdb to begin")
         os.killpg(killed.process.pid, signal.SIGKILL)
         killed.process.wait()
     (home / "postgres.password").unlink(missing_ok=True)

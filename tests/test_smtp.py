@@ -93,8 +93,8 @@ def test_a_mail_that_was_cut_off_half_way_was_not_handed_over() -> None:
 def test_a_silent_server_costs_one_timeout_and_no_more(behaviour: str, kind: str) -> None:
     with MailServer(lambda _recipient, _time: behaviour) as server:
         started = time.monotonic()
-        assert hand_over(server, timeout=0.5).kind == kind
-        assert time.monotonic() - started < 2
+        assert hand_over(server, timeout=2).kind == kind
+        assert time.monotonic() - started < 4, "it waited twice"
 
 
 @both_ways

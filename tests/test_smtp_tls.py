@@ -16,6 +16,7 @@ import pytest
 from smp_pipelines.sending.smtp import SmtpTransport
 from smp_pipelines.sending.transport import Answer, Mail, TransportDownError
 from tests.support.tls import PASSWORD, USER, Authority, TlsServer
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS:UserWarning")
 SECURE = ("smtps", "smtp+starttls")
@@ -42,7 +43,7 @@ def transport(scheme: str, port: int, *, login: str = "", timeout: float = 5) ->
 def hand_over(made: SmtpTransport, mails: list[Mail]) -> list[Answer]:
     """Hand mails over one connection, as a worker does: never waiting but for the socket."""
     stream = made.connect()
-    left, answers, give_up = list(mails), dict[str, Answer](), time.monotonic() + 10
+    left, answers, give_up = list(mails), dict[str, Answer](), time.monotonic() + PATIENCE
     while len(answers) < len(mails):
         assert time.monotonic() < give_up, "the mails were not answered"
         if left and stream.takes:

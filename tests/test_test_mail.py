@@ -23,6 +23,8 @@ from smp_pipelines.stores.clock import StartedAt
 from tests.support.mailserver import MailServer
 from tests.support.theatre import NEWSLETTER, PERFORMANCE, STEP, Theatre
 from tests.support.triggered import THANKS, triggered
+from tests.support.triggered import its_house as _house  # noqa: F401  (fixtures)
+from tests.support.triggered import its_server as _server  # noqa: F401
 
 AT_NIGHT = datetime(2026, 11, 23, 1, 30, tzinfo=UTC)
 
@@ -33,16 +35,6 @@ def house_and_server(embedded_url: str, migrated_template: str, tmp_path: Path) 
         house.people(4)
         house.sql("update crm.person set internal_test = true where person_id in (1, 2)")
         yield house, server
-
-
-@pytest.fixture
-def house(house_and_server: tuple[Theatre, MailServer]) -> Theatre:
-    return house_and_server[0]
-
-
-@pytest.fixture
-def server(house_and_server: tuple[Theatre, MailServer]) -> MailServer:
-    return house_and_server[1]
 
 
 def send_test(

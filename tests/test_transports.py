@@ -1,4 +1,4 @@
-"""Transports that are no mail server: folders, memory, and one of somebody's own; and what a URL may look like."""
+"""Transports that are no mail server: folders and memory; and what a URL may look like."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ import os
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 import pytest
 from hypothesis import example, given
@@ -24,6 +22,7 @@ from smp_pipelines.sending.transport import Answer, Connection, Kind, Mail, Tran
 from smp_pipelines.sending.transports import open_transport, outbox
 from smp_pipelines.sending.transports.folder import name_of
 from tests.conftest import REPOSITORY
+from tests.support.waiting import PATIENCE
 
 SCHEMES = ("smtp", "smtps", "smtp+starttls", "maildir", "eml", "memory", "python")
 SECRET = "geh31m"
@@ -227,10 +226,27 @@ def test_several_processes_write_the_same_mails_and_each_is_there_once_and_whole
     writers = [
         subprocess.Popen([sys.executable, "-c", code, url(scheme, folder)], cwd=REPOSITORY) for _process in range(3)
     ]
-    assert [writer.wait(60) for writer in writers] == [0, 0, 0]
+    assert [writer.wait(PATIENCE) for writer in writers] == [0, 0, 0]
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert len(files) == 60
     assert all(file.stat().st_size > 9000 for file in files)
+
+
+def test_a_folder_without_permission_is_told_in_words(folder: Path) -> None:
+    folder.mkdir(mode=0o500)
+    with as_a_plain_user(), pytest.raises(TransportDownError, match="permission denied"):
+        connect(url("eml", folder))
+
+
+@contextlib.contextmanager
+def as_a_plain_user() -> Iterator[None]:
+    """Without the powers of root, who may write everywhere."""
+    user = os.geteuid()
+    os.seteuid(user or 65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
 
 
 # Memory
@@ -289,122 +305,3 @@ def test_an_outbox_loses_nothing_between_threads() -> None:
     assert sorted(box.recipients) == sorted(f"p{number}@example.org" for number in range(800))
     assert outbox("threads") is box
     assert outbox("another") is not box
-
-
-# One's own
-
-
-@pytest.fixture
-def importable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.syspath_prepend(str(tmp_path))
-    before = set(sys.modules)
-    yield tmp_path
-    for name in set(sys.modules) - before:
-        if name.startswith("own_"):
-            del sys.modules[name]
-
-
-class Api(BaseHTTPRequestHandler):
-    taken: dict[str, bytes]
-
-    def do_PUT(self) -> None:
-        path, _, recipient = self.path.partition("?to=")
-        content = self.rfile.read(int(self.headers["Content-Length"]))
-        if unquote(recipient).startswith("hang"):
-            self.connection.close()
-            return
-        code = {"busy": 429, "no": 404}.get(unquote(recipient).partition("@")[0], 201)
-        if code == 201:
-            self.taken[unquote(path)] = content
-        self.send_response(code)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-def test_the_example_of_the_documentation_works(importable: Path) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs" / "transports.md").read_text(), re.DOTALL)
-    (example,) = [block for block in blocks if "class Api" in block]
-    assert len(example.splitlines()) < 40, "an example is read whole"
-    (importable / "own_api.py").write_text(example)
-    Api.taken = {}
-    with ThreadingHTTPServer(("127.0.0.1", 0), Api) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        transport = open_transport(f"python://own_api:Api?127.0.0.1:{server.server_port}", timeout=5)
-        connection = transport.connect()
-        assert isinstance(connection, Connection)
-        kinds = [connection.send(Mail("<1@x>", "a@b.c", f"{who}@x.nl", CONTENT)).kind for who in ("a", "no", "busy")]
-        assert kinds == ["accepted", "refused", "later"]
-        assert connection.send(Mail("<2@x>", "a@b.c", "hang@x.nl", CONTENT)).kind == "unknown"
-        server.shutdown()
-    assert Api.taken == {"/mails/<1@x>": CONTENT}
-    with pytest.raises(TransportDownError, match="is away"):
-        connection.send(mail())
-    assert transport.look_up(["<1@x>"]) == {}
-
-
-def test_the_documentations_example_of_an_outbox_runs() -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs" / "transports.md").read_text(), re.DOTALL)
-    (example,) = [block for block in blocks if "outbox(" in block]
-    subprocess.run([sys.executable, "-c", example], check=True, cwd=REPOSITORY)
-
-
-@pytest.mark.parametrize(
-    ("where", "source", "words"),
-    [
-        ("own_none:Thing", None, "cannot be loaded"),
-        ("own_a:Thing", "", "has no function or class Thing"),
-        ("own_b:Thing", "Thing = 7", "has no function or class Thing"),
-        ("own_c:Thing", "1 / 0", "own_c fails with ZeroDivisionError"),
-        ("own_d:Thing", "def Thing(url, timeout): raise ValueError(url)", "fails with ValueError"),
-        ("own_e:Thing", "def Thing(): pass", "fails with TypeError"),
-        ("own_f:Thing", "def Thing(url, timeout): return 7", "without name, connect, look_up"),
-        (
-            "own_g:Thing",
-            "from smp_pipelines.problems import SmpError\ndef Thing(url, timeout): raise SmpError('no key')",
-            "^no key$",
-        ),
-        ("own_h", "", "must look like python://"),
-        ("own_i:two words", "", "must look like python://"),
-        (":Thing", "", "must look like python://"),
-    ],
-)
-def test_what_is_wrong_with_ones_own_transport_is_told_in_words(
-    importable: Path, where: str, source: str | None, words: str
-) -> None:
-    if source is not None and where.partition(":")[0]:
-        (importable / f"{where.partition(':')[0]}.py").write_text(source)
-    with pytest.raises(SmpError, match=words) as error:
-        open_transport(f"python://{where}?key={SECRET}")
-    assert SECRET not in str(error.value)
-
-
-def test_ones_own_transport_gets_the_url_and_the_timeout(importable: Path) -> None:
-    (importable / "own_seen.py").write_text(
-        "class Thing:\n"
-        "    def __init__(self, url, timeout): self.name, self.timeout = url, timeout\n"
-        "    def connect(self): ...\n"
-        "    def look_up(self, message_ids): return {}\n"
-    )
-    made = open_transport("python://own_seen:Thing?key=a&b=c", timeout=7)
-    assert made.name == "python://own_seen:Thing?key=a&b=c"
-    assert vars(made)["timeout"] == 7
-
-
-def test_a_folder_without_permission_is_told_in_words(folder: Path) -> None:
-    folder.mkdir(mode=0o500)
-    with as_a_plain_user(), pytest.raises(TransportDownError, match="permission denied"):
-        connect(url("eml", folder))
-
-
-@contextlib.contextmanager
-def as_a_plain_user() -> Iterator[None]:
-    """Without the powers of root, who may write everywhere."""
-    user = os.geteuid()
-    os.seteuid(user or 65534)
-    try:
-        yield
-    finally:
-        os.seteuid(user)

@@ -25,6 +25,8 @@ from smp_pipelines.stores.clock import StartedAt
 from tests.support.mailserver import MailServer
 from tests.support.theatre import PERFORMANCE, Theatre
 from tests.support.triggered import OFFER, SEAT, THANKS, triggered
+from tests.support.triggered import its_house as _house  # noqa: F401  (fixtures)
+from tests.support.triggered import its_server as _server  # noqa: F401
 
 LATE = datetime(2026, 11, 23, 22, 30, tzinfo=UTC)
 """Half past eleven at night in Amsterdam."""
@@ -37,16 +39,6 @@ def house_and_server(embedded_url: str, migrated_template: str, tmp_path: Path) 
             house.live(step)
         house.step = THANKS
         yield house, server
-
-
-@pytest.fixture
-def house(house_and_server: tuple[Theatre, MailServer]) -> Theatre:
-    return house_and_server[0]
-
-
-@pytest.fixture
-def server(house_and_server: tuple[Theatre, MailServer]) -> MailServer:
-    return house_and_server[1]
 
 
 def ref(house: Theatre) -> StepRef:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -16,22 +14,10 @@ from smp_pipelines.sending.ledger import LEASE, Claim, Outcome, Send
 from smp_pipelines.sending.transport import Answer, Mail
 from smp_pipelines.sending.transports.memory import MemoryTransport
 from smp_pipelines.sending.unknown import count_unknown, list_unknown, look_up, resolve
-from smp_pipelines.stores.postgres import Connection, connect
+from smp_pipelines.stores.postgres import Connection
+from tests.support.house import house_connection as _connection  # noqa: F401  (fixtures)
+from tests.support.house import live_house as _house  # noqa: F401
 from tests.support.theatre import PERFORMANCE, Theatre, deployment
-
-
-@pytest.fixture
-def house(tmp_path: Path, postgres_url: str) -> Theatre:
-    opened = Theatre(deployment(postgres_url, tmp_path))
-    opened.live()
-    return opened
-
-
-@pytest.fixture
-def connection(house: Theatre) -> Iterator[Connection]:
-    with connect(house.url) as opened:
-        opened.autocommit = True
-        yield opened
 
 
 @pytest.fixture

@@ -18,16 +18,11 @@ from smp_pipelines.sending.ledger import Send
 from smp_pipelines.sending.transport import Answer, Mail, Streaming, TransportDownError
 from smp_pipelines.sending.transports.memory import ACCEPTED, MemoryTransport, Outbox, outbox
 from smp_pipelines.stores.clock import StartedAt
-from tests.support.theatre import Theatre, deployment, twice
+from tests.support.house import live_house as _house  # noqa: F401  (a fixture)
+from tests.support.theatre import Theatre, twice
+from tests.support.waiting import PATIENCE, until
 
 LATER = Answer("later", "451 4.7.1 later")
-
-
-@pytest.fixture
-def house(tmp_path: Path, postgres_url: str) -> Theatre:
-    opened = Theatre(deployment(postgres_url, tmp_path))
-    opened.live()
-    return opened
 
 
 @pytest.fixture
@@ -51,6 +46,19 @@ def delivering(house: Theatre, send: Send, box: Outbox, patience: float = 20.0) 
 
 def deliver(house: Theatre, send: Send, box: Outbox, patience: float = 20.0) -> Delivery:
     return delivering(house, send, box, patience).run()
+
+
+def held_up(box: Outbox) -> tuple[threading.Event, threading.Event]:
+    """Let the outbox accept mails, but only when the second event is set; the first says that one has come."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def answer(_who: str) -> Answer:
+        begun.set()
+        assert go_on.wait(PATIENCE)
+        return ACCEPTED
+
+    box.answer = answer
+    return begun, go_on
 
 
 def attempts(house: Theatre, send: Send) -> dict[int, int]:
@@ -134,22 +142,14 @@ def test_a_way_out_that_goes_in_the_middle_and_comes_back_costs_nobody_an_attemp
     box.answer = answer
     with ThreadPoolExecutor(1) as pool:
         run: Future[Delivery] = pool.submit(deliver, house, send, box)
-        assert gone.wait(20)
-        wait_until_given_back(house, send)
+        assert gone.wait(PATIENCE)
+        # a row that cannot leave is nobody's
+        until(lambda: "claimed" not in house.states(send), "the rows to be given back")
         box.down = None
-        assert run.result(timeout=30).accepted == 60
+        assert run.result(timeout=PATIENCE).accepted == 60
     assert twice(box.recipients) == []
     assert house.states(send) == {"accepted": 60}
     assert set(attempts(house, send).values()) == {1}
-
-
-def wait_until_given_back(house: Theatre, send: Send) -> None:
-    """Look until nothing is claimed: a row that cannot leave is nobody's."""
-    for _time in range(200):
-        if "claimed" not in house.states(send):
-            return
-        threading.Event().wait(0.05)
-    raise AssertionError("the rows were kept")
 
 
 def test_a_way_out_that_takes_nothing_from_anybody_uses_nobody_up_and_is_told(house: Theatre, box: Outbox) -> None:
@@ -180,21 +180,14 @@ def test_a_worker_that_is_stopped_with_a_mail_in_hand_writes_down_what_became_of
     house: Theatre, box: Outbox
 ) -> None:
     send = house.plan_these(house.people(30))
-    begun, go_on = threading.Event(), threading.Event()
-
-    def answer(_who: str) -> Answer:
-        begun.set()
-        assert go_on.wait(20)
-        return ACCEPTED
-
-    box.answer = answer
+    begun, go_on = held_up(box)
     work = delivering(house, send, box)
     with ThreadPoolExecutor(1) as pool:
         run = pool.submit(work.run)
-        assert begun.wait(20)
+        assert begun.wait(PATIENCE)
         work.stop()
         go_on.set()
-        done = run.result(timeout=30)
+        done = run.result(timeout=PATIENCE)
     assert done.accepted == len(box.mails) <= 2, "one on each connection"
     assert house.states(send) == {"accepted": len(box.mails), "planned": 30 - len(box.mails)}
 
@@ -212,7 +205,7 @@ def stream(box: Outbox) -> ThreadedStream:
 
 def answers(lane: ThreadedStream) -> list[tuple[Mail, Answer]]:
     """What is answered when the stream's socket says that there is something."""
-    assert select.select([lane], [], [], 10)[0]
+    assert select.select([lane], [], [], PATIENCE)[0]
     return lane.pump()
 
 
@@ -235,17 +228,10 @@ def test_a_blocking_connection_becomes_a_stream_that_takes_one_mail_at_a_time(bo
 
 
 def test_a_stream_that_is_closed_waits_for_the_mail_in_hand(box: Outbox) -> None:
-    begun, go_on = threading.Event(), threading.Event()
-
-    def answer(_who: str) -> Answer:
-        begun.set()
-        assert go_on.wait(20)
-        return ACCEPTED
-
-    box.answer = answer
+    begun, go_on = held_up(box)
     lane = stream(box)
     lane.offer(mail())
-    assert begun.wait(20)
+    assert begun.wait(PATIENCE)
     threading.Timer(0.1, go_on.set).start()
     assert lane.close() == [(mail(), ACCEPTED)]
     assert lane.in_hand == 0

@@ -14,7 +14,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -25,9 +24,10 @@ from smp_pipelines.sending.context import Recipient, read_contexts
 from smp_pipelines.sending.estate import settle_estates
 from smp_pipelines.sending.journal import Journal
 from smp_pipelines.sending.ledger import Claim, Claimed, Outcome
-from smp_pipelines.sending.limits import HORIZON, WHOLE, Limiter
+from smp_pipelines.sending.limits import Limiter
 from smp_pipelines.sending.order import Order
 from smp_pipelines.sending.suppression import is_hard_bounce, note_bounces
+from smp_pipelines.sending.timetable import Task, Timetable
 from smp_pipelines.stores.postgres import Connection, connect, told
 
 BATCH = 400
@@ -38,20 +38,6 @@ _LOOK_SECONDS = 0.5
 """How often it is looked whether the step still runs (F23), and whether rows of others came free."""
 # a worker that is stopped in the middle of a transaction must not keep the others from its rows
 _PATIENT_SERVER = "set idle_in_transaction_session_timeout = '10s'"
-_SLOT_WAIT = timedelta(seconds=2)
-_SLACK = 0.3
-"""Seconds of a rate that a worker may catch up with after it was busy for a moment."""
-
-
-@dataclass(slots=True)
-class Task:
-    """A claimed row with what its mail is made from, and the monotonic moments between which it may leave."""
-
-    claimed: Claimed
-    context: Mapping[str, Any] | None
-    deadline: float
-    not_before: float = 0.0
-    domain: str | None = None
 
 
 @dataclass
@@ -82,19 +68,14 @@ class Desk:
         self.error: BaseException | None = None
         self.finished = threading.Event()
         """Set when there is nothing to do for now: everything is final, put off, held or broken."""
-        self.slots: dict[str | None, int] = {}
-        """How many connections this worker may use: per limited domain, and (WHOLE) at all."""
         self._url = postgres_url
         self._order = order
         self._journal = journal
-        self._limiter = limiter
+        self._timetable = Timetable(limiter, lanes)
         self._token = token
         self._patience = patience
-        self._lanes = lanes
         self._knock = knock
         self._ready: deque[Task] = deque()
-        self._unplaced: list[Task] = []
-        self._paces: dict[str, float] = {}
         self._done: deque[tuple[Task, Outcome]] = deque()
         self._back: deque[UUID] = deque()
         self._owed: list[tuple[Task, Outcome]] = []
@@ -128,7 +109,12 @@ class Desk:
     @property
     def is_paced(self) -> bool:
         """Whether tasks wait for their moment."""
-        return self._limiter.is_paced
+        return self._timetable.is_paced
+
+    @property
+    def connections(self) -> int:
+        """How many connections this worker may use now."""
+        return self._timetable.connections
 
     @property
     def ready(self) -> int:
@@ -144,30 +130,15 @@ class Desk:
             task = self._ready.popleft()
             if now > task.deadline:
                 self.give_back(task)
-            elif self._may_begin(task, now, busy):
+            elif self._timetable.may_begin(task, now, busy):
                 # only when it is time for more: a task that waits for its moment is no reason to ask
                 if len(self._ready) in (BATCH // 2, 0):
                     self._wake.set()
-                self._note_pace(task, now)
+                self._timetable.note(task, now)
                 return task
             else:
                 self._ready.append(task)
         return None
-
-    def _may_begin(self, task: Task, now: float, busy: Mapping[str | None, int]) -> bool:
-        """Whether the limits let a task leave now."""
-        if not self._limiter.is_paced:
-            return True
-        if task.not_before > now or (task.domain is not None and busy.get(task.domain, 0) >= self.slots[task.domain]):
-            return False
-        return all(self._paces.get(scope, 0.0) <= now for scope in (task.domain, WHOLE) if scope)
-
-    def _note_pace(self, task: Task, now: float) -> None:
-        """Time that passed unused is not made up for at once: mails that are late leave at their rate as well."""
-        for scope in (task.domain, WHOLE) if self._limiter.is_paced else ():
-            rate = self._limiter.rate(scope) if scope else None
-            if scope and rate:
-                self._paces[scope] = max(self._paces.get(scope, 0.0), now - _SLACK) + 1 / rate
 
     def settle(self, task: Task, outcome: Outcome) -> None:
         """What became of a task."""
@@ -186,8 +157,7 @@ class Desk:
             with told(), connect(self._url) as connection:
                 connection.autocommit = True
                 connection.execute(_PATIENT_SERVER)
-                self._limiter.prepare(connection)
-                self.slots[WHOLE] = self._limiter.take_slots(connection, WHOLE, self._lanes)
+                self._timetable.prepare(connection)
                 while not self._stopping and self.count.held is None and not self._is_over(connection):
                     self._turn(connection)
                 self.finished.set()
@@ -206,8 +176,7 @@ class Desk:
             self.count.held = self._order.held(connection)
             if self.count.held:
                 return
-            if self.slots[WHOLE] < self._lanes:
-                self.slots[WHOLE] = self._limiter.take_slots(connection, WHOLE, self._lanes)
+            self._timetable.look(connection)
         self._collect()
         wanted = self._wanted(connection)
         if self._owed or self._owed_back or wanted:
@@ -228,19 +197,15 @@ class Desk:
 
     def _empty(self) -> None:
         """Give back every task that nobody has taken."""
-        self._back.extend(task.claimed.recipient_key for task in self._unplaced)
-        self._unplaced.clear()
+        self._back.extend(task.claimed.recipient_key for task in self._timetable.clear())
         while self._ready:
             self._back.append(self._ready.popleft().claimed.recipient_key)
 
     def _wanted(self, connection: Connection) -> int:
         """How many rows to claim now."""
-        if self._paused or self._journal.is_full or len(self._ready) > BATCH // 2 or not self.slots[WHOLE]:
+        if self._paused or self._journal.is_full or len(self._ready) > BATCH // 2 or not self.connections:
             return 0
-        rate = self._limiter.rate(WHOLE)
-        if rate is None:
-            return BATCH
-        return 0 if self._limiter.room_in(connection) > HORIZON / 2 else min(BATCH, max(1, int(rate * HORIZON / 2)))
+        return self._timetable.room(connection, BATCH)
 
     def _exchange(self, connection: Connection, wanted: int) -> None:
         """Write down what is owed and claim what is wanted, both or neither."""
@@ -258,8 +223,8 @@ class Desk:
             self._seen = max(fresh, default=self._seen if tasks or claim.skipped else -1)
             if len(tasks) + claim.skipped.total() < wanted:
                 self._seen = -1  # there is nothing behind it; before it, somebody may have given rows back
-            if self._limiter.is_paced:
-                self._unplaced.extend(self._paced(connection, tasks))
+            if self.is_paced:
+                self._put_back(connection, self._timetable.add(connection, tasks))
             else:
                 self._ready.extend(tasks)
 
@@ -276,53 +241,11 @@ class Desk:
         contexts = read_contexts(connection, recipients, self._order.record_name, self._order.rules.record)
         return [Task(each, contexts.get((each.person_id, each.record_id)), deadline) for each in claimed]
 
-    def _paced(self, connection: Connection, tasks: list[Task]) -> list[Task]:
-        """Give every task its moment on its domain's rate; what has no room soon goes back until it has."""
-        later: dict[UUID, float] = {}
-        for task in tasks:
-            task.domain = self._limiter.domain(task.claimed.address)
-        for domain in {task.domain for task in tasks} - {None}:
-            self.slots[domain] = self._limiter.take_slots(connection, str(domain), self._lanes)
-            if not self.slots[domain]:
-                later |= {
-                    task.claimed.recipient_key: _SLOT_WAIT.total_seconds() for task in tasks if task.domain == domain
-                }
-        scopes: dict[str, list[Task]] = {}
-        for task in tasks:
-            if task.domain is not None and task.claimed.recipient_key not in later:
-                scopes.setdefault(task.domain, []).append(task)
-        self._take_time(connection, scopes, later)
-        self._put_back(connection, later)
-        return [task for task in tasks if task.claimed.recipient_key not in later]
-
     def _place(self, connection: Connection) -> None:
-        """Give tasks their moment on the rate of the transport once their domain lets them leave within a second.
-
-        Not sooner: the time would pass unused while they wait, and then they would leave on top of others.
-        """
-        if not self._unplaced:
-            return
-        soon = time.monotonic() + self._limiter.room_in(connection) + 2 * _LOOK_SECONDS
-        self._unplaced.sort(key=lambda task: task.not_before)
-        due = [task for task in self._unplaced if task.not_before <= soon]
-        del self._unplaced[: len(due)]
-        later: dict[UUID, float] = {}
-        self._take_time(connection, {WHOLE: due} if due else {}, later)
+        """Make ready what may leave soon."""
+        due, later = self._timetable.due(connection)
         self._put_back(connection, later)
-        self._ready.extend(task for task in due if task.claimed.recipient_key not in later)
-
-    def _take_time(
-        self, connection: Connection, scopes: Mapping[str, Sequence[Task]], later: dict[UUID, float]
-    ) -> None:
-        """Move every task to its place on its scope's rate, or note for how many seconds it has to go back."""
-        grants = self._limiter.reserve(connection, {scope: len(each) for scope, each in scopes.items()})
-        now = time.monotonic()
-        for scope, grant in grants.items():
-            for place, task in enumerate(scopes[scope]):
-                if place < grant.count:
-                    task.not_before = max(task.not_before, now + grant.starts_in + place * grant.gap)
-                else:
-                    later[task.claimed.recipient_key] = grant.queue_in + (place - grant.count) * grant.gap
+        self._ready.extend(due)
 
     def _put_back(self, connection: Connection, later: Mapping[UUID, float]) -> None:
         if not later:
@@ -357,7 +280,7 @@ class Desk:
 
     def _is_over(self, connection: Connection) -> bool:
         """Whether this worker has nothing in hand and there is nothing to take up, now or soon."""
-        nothing_came = self._is_dry or not self.slots[WHOLE]
+        nothing_came = self._is_dry or not self.connections
         if self._open or self._ready or self._done or self._back or self._paused or not nothing_came:
             return False
         order, now = self._order, self._order.clock.now()
@@ -369,37 +292,42 @@ class Desk:
         if left.next_at > now + 2 * ledger.LEASE:
             self.count.held = order.put_off(left)
             return True
-        soonest = 0.02 if self.slots[WHOLE] else _LOOK_SECONDS
+        soonest = 0.02 if self.connections else _LOOK_SECONDS
         self._wake.wait(min(max((left.next_at - now).total_seconds(), soonest), _LOOK_SECONDS))
         return False
 
     def _wind_up(self, connection: Connection) -> None:
         """Wait for the mails that are in hand, and write everything down; what was not begun goes back."""
         while True:
-            self._empty()
-            self._collect()
-            if self._owed or self._owed_back:
-                with connection.transaction():
-                    self._write(connection)
-                self._written()
+            if self._owes():
+                self._pay(connection)
             if self._stopping and not (self._done or self._back):
                 return
-            self._wake.wait(_LOOK_SECONDS)
-            self._wake.clear()
+            self._rest(_LOOK_SECONDS)
 
     def _save(self) -> None:
         """Postgres went away: write everything down for as long as it may take to come back (`patience`, seconds)."""
         give_up = time.monotonic() + self._patience
         while True:
-            self._empty()
-            self._collect()
-            if self._owed or self._owed_back:
+            if self._owes():
                 with contextlib.suppress(psycopg.OperationalError, SmpError), connect(self._url) as connection:
                     connection.autocommit = True
-                    with connection.transaction():
-                        self._write(connection)
-                    self._written()
+                    self._pay(connection)
             if self._stopping and (time.monotonic() > give_up or not (self._owed or self._owed_back or self._done)):
                 return
-            self._wake.wait(0.2)
-            self._wake.clear()
+            self._rest(0.2)
+
+    def _owes(self) -> bool:
+        """Whether something is to be written down when nothing more is begun."""
+        self._empty()
+        self._collect()
+        return bool(self._owed or self._owed_back)
+
+    def _pay(self, connection: Connection) -> None:
+        with connection.transaction():
+            self._write(connection)
+        self._written()
+
+    def _rest(self, seconds: float) -> None:
+        self._wake.wait(seconds)
+        self._wake.clear()

@@ -8,9 +8,9 @@ from uuid import UUID
 
 from smp_pipelines.problems import SmpError
 from smp_pipelines.sending import ledger
+from smp_pipelines.sending.answers import final_outcome
 from smp_pipelines.sending.journal import Estate, estates
 from smp_pipelines.sending.ledger import Outcome
-from smp_pipelines.sending.transport import Answer
 from smp_pipelines.stores.postgres import Connection, engine_sql
 
 
@@ -34,17 +34,11 @@ def _settle(connection: Connection, send: ledger.Send, estate: Estate, now: date
     with connection.transaction():
         held: set[UUID] = {key for (key,) in connection.execute(engine_sql("ledger/estate.sql"), parameters)}
         outcomes = [
-            _outcome(key, answer) for key, answer in estate.answered.items() if key in held and answer.kind != "later"
+            outcome
+            for key, answer in estate.answered.items()
+            if key in held and (outcome := final_outcome(key, answer)) is not None
         ]
         outcomes += [Outcome(key, "unknown", "worker_gone") for key in estate.on_the_wire if key in held]
         ledger.settle(connection, send, estate.token, outcomes, now)
         left = held - {outcome.recipient_key for outcome in outcomes}
         ledger.release(connection, send, estate.token, sorted(left))
-
-
-def _outcome(key: UUID, answer: Answer) -> Outcome:
-    if answer.kind == "accepted":
-        return Outcome(key, "accepted", None, answer.response)
-    if answer.kind == "refused":
-        return Outcome(key, "rejected", "refused", answer.response)
-    return Outcome(key, "unknown", "connection_lost", answer.response)

@@ -22,13 +22,15 @@ from uuid import uuid4
 
 from smp_pipelines.campaign.content import ContentError
 from smp_pipelines.campaign.models import Limits
+from smp_pipelines.sending.answers import final_outcome
 from smp_pipelines.sending.blocking import ThreadedStream
-from smp_pipelines.sending.desk import Count, Desk, Task
+from smp_pipelines.sending.desk import Count, Desk
 from smp_pipelines.sending.journal import Journal
 from smp_pipelines.sending.ledger import Outcome
-from smp_pipelines.sending.limits import WHOLE, Limiter
+from smp_pipelines.sending.limits import Limiter
 from smp_pipelines.sending.order import Order
 from smp_pipelines.sending.postroom import Postroom
+from smp_pipelines.sending.timetable import Task
 from smp_pipelines.sending.transport import Answer, Mail, Streaming, Transport, TransportDownError
 
 PAUSES = (5, 20, 60, 300, 900, 1800, 3600)
@@ -161,7 +163,7 @@ class Worker:
         """Open as many connections as there is work for; each says hello on a thread of its own."""
         while not self._opened.empty():
             self._take_lane(self._opened.get())
-        allowed = min(self._connections, self._desk.slots.get(WHOLE, 0))
+        allowed = min(self._connections, self._desk.connections)
         wanted = min(allowed, len(self._tasks) + self._desk.ready)
         if time.monotonic() < self._try_at:
             return
@@ -353,12 +355,9 @@ class Worker:
 
     def _outcome(self, task: Task, answer: Answer) -> Outcome:
         key, attempts = task.claimed.recipient_key, task.claimed.attempts
-        if answer.kind == "accepted":
-            return Outcome(key, "accepted", None, answer.response)
-        if answer.kind == "unknown":
-            return Outcome(key, "unknown", "connection_lost", answer.response)
-        if answer.kind == "refused":
-            return Outcome(key, "rejected", "refused", answer.response)
+        final = final_outcome(key, answer)
+        if final is not None:
+            return final
         if attempts > len(PAUSES):
             return Outcome(key, "rejected", "gave_up", answer.response)
         retry_at = self._order.clock.now() + timedelta(seconds=PAUSES[attempts - 1])

@@ -11,6 +11,8 @@ from typing import Any
 
 from aiosmtpd.smtp import SMTP, Envelope, Session, syntax
 
+from tests.support.waiting import PATIENCE
+
 Behaviour = Callable[[str, int], str]
 """What to do with a recipient's mail, the how-manieth time (from 1).
 
@@ -51,7 +53,7 @@ class MailServer:
 
     def __enter__(self) -> MailServer:
         self._thread.start()
-        self._serving.wait(10)
+        assert self._serving.wait(PATIENCE)
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -62,7 +64,7 @@ class MailServer:
     def recipients(self) -> list[str]:
         return [recipient for recipient, _message in self.whole]
 
-    def wait_for(self, condition: Callable[[], bool], seconds: float = 20) -> None:
+    def wait_for(self, condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
         """Wait until something that mails bring about is so."""
         with self.arrived:
             assert self.arrived.wait_for(condition, seconds), "the mails did not come"

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from tests.conftest import REPOSITORY
+from tests.support.waiting import PATIENCE
 
 
 class Program:
@@ -43,7 +44,7 @@ class Program:
 
     def end(self) -> str:
         """Wait until it has ended well; the rest of what it printed."""
-        out, errors = self.process.communicate(timeout=120)
+        out, errors = self.process.communicate(timeout=PATIENCE)
         assert self.process.returncode == 0, errors
         return out
 

@@ -170,17 +170,21 @@ def deployment(postgres_url: str, home: Path, *, project: Path = REPOSITORY, **o
     return Deployment(settings, *loaded) if loaded else Deployment.load(settings)
 
 
-def lake_template(embedded_url: str, migrated_template: str) -> str:
-    """A database with the lake and its mirror of an empty CRM made as well, to copy from; made once on each server."""
-    name = "template_lake"
+def lake_template(embedded_url: str, template: str, *, mirrored: bool = True) -> str:
+    """A database with the lake made as well, to copy from; made once on each server.
+
+    With the mirror of the CRM, which must be empty then: the files of a copy lie in a folder of its own.
+    """
+    name = f"{template}_with_lake"
     with psycopg.connect(embedded_url, autocommit=True) as connection:
         if connection.execute("select 1 from pg_database where datname = %s", (name,)).fetchone():
             return name
-        connection.execute(f'create database {name} template "{migrated_template}"')
+        connection.execute(f'create database {name} template "{template}"')
     with tempfile.TemporaryDirectory(prefix="smp lake ") as home:
-        made = deployment(_beside(embedded_url, name), Path(home))
+        made = deployment(beside(embedded_url, name), Path(home))
         with made.running():
-            made.mirror([table.name for table in made.project.catalog.crm()])
+            if mirrored:
+                made.mirror([table.name for table in made.project.catalog.crm()])
     return name
 
 
@@ -194,7 +198,8 @@ def theatre(embedded_url: str, migrated_template: str, home: Path, **options: An
         yield Theatre(deployment(url, home, **options))
 
 
-def _beside(url: str, database: str) -> str:
+def beside(url: str, database: str) -> str:
+    """The URL of another database of the same server."""
     return f"{url.rsplit('/', 1)[0]}/{database}"
 
 

@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.support.waiting import PATIENCE
+
 USER = "anna@example.org"
 PASSWORD = "geh31m & lang/@?"
 _DAY = timedelta(days=1)
@@ -103,7 +105,7 @@ class TlsServer:
 
     def __enter__(self) -> TlsServer:
         self._thread.start()
-        self._serving.wait(10)
+        assert self._serving.wait(PATIENCE)
         return self
 
     def __exit__(self, *_error: object) -> None:

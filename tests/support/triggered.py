@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import copy_project
 from tests.support.mailserver import MailServer
 from tests.support.theatre import Theatre, theatre
@@ -90,3 +92,15 @@ def triggered(embedded_url: str, migrated_template: str, folder: Path) -> Iterat
         ) as house,
     ):
         yield house, server
+
+
+@pytest.fixture(name="house")
+def its_house(house_and_server: tuple[Theatre, MailServer]) -> Theatre:
+    """The theatre of the module's own fixture `house_and_server`."""
+    return house_and_server[0]
+
+
+@pytest.fixture(name="server")
+def its_server(house_and_server: tuple[Theatre, MailServer]) -> MailServer:
+    """Its mail server."""
+    return house_and_server[1]
