@@ -1,7 +1,7 @@
-"""Reads from a parsed query whether it gives people who received a step, and since when (F17).
+"""Reads from a parsed query whether it gives the people who received a step, and since when (F17).
 
-Conservative: a condition on smp.contact_moment that is not understood may leave recipients out of the answer, so
-then the query does not count.
+Conservative: a condition, a join or a column that is not understood may leave recipients out of the answer, so then
+the query does not count.
 """
 
 from __future__ import annotations
@@ -9,47 +9,40 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
 
 from sqlglot import exp
 
-from smp_pipelines.selection.clock import clock_kind
+from smp_pipelines.crm.catalog import CONTACT_MOMENT
+from smp_pipelines.selection.window import FOR_EVER, Window, window_of
 
-PERSON_COLUMNS = ("person_id", "email_key")
-_FOR_EVER = timedelta.max
-_UNITS = {
-    "MINUTE": timedelta(minutes=1),
-    "HOUR": timedelta(hours=1),
-    "DAY": timedelta(days=1),
-    "WEEK": timedelta(weeks=1),
-    "MONTH": timedelta(days=30),
-    "YEAR": timedelta(days=365),
-}
-_RECEIVED_OUTCOMES = {"planned", "accepted", "unknown"}
-
-
-@dataclass(frozen=True)
-class Window:
-    """How far back contact moments count: a length, from the run's moment or from local midnight (`whole_day`).
-
-    A length of timedelta.max is for ever.
-    """
-
-    length: timedelta
-    whole_day: bool = False
-
-    def covers(self, span: timedelta) -> bool:
-        """Whether somebody who received it `span` earlier on the same day is still inside."""
-        return self.whole_day or self.length > span
+PERSON, ADDRESS, RECORD = "person_id", "email_key", "record_id"
+NEVER_NULL = frozenset(column.name for column in CONTACT_MOMENT.columns.values() if not column.nullable)
+_MOMENT = tuple((name, name) for name in CONTACT_MOMENT.columns)
+_LOSES_ROWS = ("having", "qualify", "limit", "offset", "laterals", "sample", "pivots")
+_HARMLESS_IN_BRACKETS = {"this", "alias", "order"}
 
 
 @dataclass(frozen=True)
 class Contacts:
-    """Contact moments of the step: since when, and whether they are matched with a person or a record outside."""
+    """Contact moments of the step: for each received within the window there is a row with these columns together.
+
+    `outputs` are the columns by name, with what of the moment they hold: a column of smp.contact_moment, or
+    email_key; None for anything else. `exact`: there are no others, and their order is known. `links` tie columns of
+    the query around to what they equal. `partial`: not every outcome in which it was received counts.
+    `of_records`: only moments with a record count.
+    """
 
     window: Window
-    person: bool = False
-    record: bool = False
+    outputs: tuple[tuple[str, str | None], ...] = ()
+    exact: bool = True
+    links: tuple[tuple[str, exp.Column], ...] = ()
+    partial: bool = False
+    of_records: bool = False
+
+    def kind(self, name: str) -> str | None:
+        """What a column holds, by its name."""
+        found = [kind for each, kind in self.outputs if each == name]
+        return found[0] if len(found) == 1 else None
 
 
 @dataclass(frozen=True)
@@ -62,16 +55,20 @@ class Names:
 
 
 def names_of(query: exp.Expr, outer: Names) -> Names:
-    """The names inside a query: those outside and its own CTEs."""
+    """The names inside a query: those outside and its own CTEs. A CTE that renames its columns is not looked into."""
     clause = query.args.get("with_")
     for cte in clause.expressions if clause else ():
-        outer = replace(outer, ctes={**outer.ctes, cte.alias.lower(): (cte.this, outer)})
+        body = exp.null() if cte.alias_column_names else cte.this
+        outer = replace(outer, ctes={**outer.ctes, cte.alias.lower(): (body, outer)})
     return outer
 
 
 def inner_query(query: exp.Expr) -> exp.Expr:
-    """The query inside brackets and aliases."""
-    while isinstance(query, (exp.Subquery, exp.Paren)) and not query.args.get("with_"):
+    """The query inside brackets and aliases, as far as they leave its rows and names as they are."""
+    while isinstance(query, (exp.Subquery, exp.Paren)):
+        changed = {key for key, value in query.args.items() if value} - _HARMLESS_IN_BRACKETS
+        if changed or query.alias_column_names:
+            break
         query = query.this
     return query
 
@@ -87,14 +84,21 @@ def conjuncts(condition: exp.Expr) -> Iterator[exp.Expr]:
 
 
 def joins_of(select: exp.Select) -> list[exp.Join]:
-    """The joins of a SELECT, in order."""
-    return list(select.args.get("joins") or [])
+    """The joins of a SELECT, in order. Those of a query that begins with FROM hang on its table."""
+    start = select.args.get("from_")
+    of_table = start.this.args.get("joins") if start is not None else None
+    return [*(of_table or []), *(select.args.get("joins") or [])]
 
 
 def resolve(source: exp.Expr, names: Names) -> tuple[exp.Expr | None, Names]:
-    """The query behind a source of FROM: a subquery, a CTE or another selection; None for a table."""
+    """The query behind a source of FROM: a subquery, a CTE or another selection; None for a table.
+
+    None too for a source that renames its columns.
+    """
+    if isinstance(source, (exp.Table, exp.Subquery)) and source.alias_column_names:
+        return None, names
     if isinstance(source, exp.Subquery):
-        return source.this, names
+        return source, names
     if isinstance(source, exp.Table) and not source.db:
         return names.ctes.get(source.name.lower(), (None, names))
     if isinstance(source, exp.Table) and source.db.lower() == "selections":
@@ -104,204 +108,272 @@ def resolve(source: exp.Expr, names: Names) -> tuple[exp.Expr | None, Names]:
     return None, names
 
 
-def contacts_of(query: exp.Expr, names: Names) -> Contacts | None:
-    """The contact moments of the step that a query (or the right side of a join) stands for, or None.
+def is_table(source: exp.Expr, name: str) -> bool:
+    """Whether a source is this table, under its own column names."""
+    if not isinstance(source, exp.Table) or source.alias_column_names:
+        return False
+    return f"{source.db}.{source.name}".lower() == name
 
-    At least everybody who received the step within the window is in them: more people is fine, fewer is not.
-    """
-    if isinstance(query, exp.Join):
-        on = query.args.get("on")
-        return _filtered([query.this], list(conjuncts(on)) if on else [], names)
+
+def is_null_test(condition: exp.Expr) -> exp.Column | None:
+    """The column that `x is null` asks about."""
+    asks = isinstance(condition, exp.Is) and isinstance(condition.expression, exp.Null)
+    return condition.this if asks and isinstance(condition.this, exp.Column) else None
+
+
+def equal_columns(condition: exp.Expr) -> tuple[exp.Column, exp.Column] | None:
+    """The two columns of `a = b`."""
+    if isinstance(condition, exp.EQ):
+        left, right = condition.this.unnest(), condition.expression.unnest()
+        if isinstance(left, exp.Column) and isinstance(right, exp.Column):
+            return left, right
+    return None
+
+
+def contacts_of(query: exp.Expr, names: Names) -> Contacts | None:
+    """The contact moments of the step that a query stands for, or None."""
     query = inner_query(query)
     names = names_of(query, names)
     if isinstance(query, exp.Union):
-        sides = [found for side in (query.this, query.expression) if (found := contacts_of(side, names))]
-        return max(sides, key=lambda one: one.window.length, default=None)
-    if not isinstance(query, exp.Select) or any(
-        query.args.get(key) for key in ("having", "qualify", "limit", "offset")
-    ):
+        return _of_union(query, names)
+    if not isinstance(query, exp.Select) or any(query.args.get(key) for key in _LOSES_ROWS):
         return None
-    start, where, distinct = (query.args.get(key) for key in ("from_", "where", "distinct"))
-    if start is None or (distinct is not None and distinct.args.get("on")):
+    distinct, group, where = (query.args.get(key) for key in ("distinct", "group", "where"))
+    if (distinct is not None and distinct.args.get("on")) or (group and group.find(*_GROUPINGS)):
         return None
-    joins = joins_of(query)
-    if any(join.kind.upper() not in ("", "INNER", "CROSS") or join.side.upper() in ("RIGHT", "FULL") for join in joins):
+    start = query.args.get("from_")
+    if start is None:
         return None
-    conditions = [part for join in joins if (on := join.args.get("on")) for part in conjuncts(on)]
-    conditions += list(conjuncts(where.this)) if where else []
-    return _filtered([start.this, *(join.this for join in joins)], conditions, names)
+    conditions = list(conjuncts(where.this)) if where else []
+    sources = _Sources.of(start.this, joins_of(query), conditions, names)
+    found = sources.contacts() if sources else None
+    if sources is None or found is None:
+        return None
+    outputs, exact = sources.outputs(query)
+    return replace(found, outputs=outputs, exact=exact)
 
 
-def outputs_person(query: exp.Expr, names: Names) -> bool:
-    """Whether the query gives the person (or the address), alone or beside the record."""
-    query = inner_query(query)
-    if isinstance(query, exp.SetOperation):
-        return outputs_person(query.this, names_of(query, names))
-    if not isinstance(query, exp.Select):
-        return False
-    return any(
-        projection.is_star
-        or (isinstance(column := projection.unalias(), exp.Column) and column.name.lower() in PERSON_COLUMNS)
-        for projection in query.selects
-    )
+_GROUPINGS = (exp.GroupingSets, exp.Cube, exp.Rollup)
 
 
-def matches_person(join: exp.Join) -> bool:
-    """Whether a join is USING the person, or ON the person of both sides."""
+def contacts_joined(join: exp.Join, names: Names) -> Contacts | None:
+    """The contact moments that the right side of a join stands for, with what its ON or USING links them to."""
     on = join.args.get("on")
-    columns = list(join.args.get("using") or [])
-    columns += [part.this for part in conjuncts(on) if _joins_columns(part)] if on else []
-    return any(column.name.lower() in PERSON_COLUMNS for column in columns)
-
-
-def _joins_columns(condition: exp.Expr) -> bool:
-    return (
-        isinstance(condition, exp.EQ)
-        and isinstance(condition.this, exp.Column)
-        and isinstance(condition.expression, exp.Column)
-    )
-
-
-def _filtered(sources: list[exp.Expr], conditions: list[exp.Expr], names: Names) -> Contacts | None:
-    base = next((found for source in sources if (found := _source(source, names))), None)
-    if base is None:
-        members = [(part, found) for part in conditions if (found := _as_members(part, names))]
-        if not members:
+    sources = _Sources.of(join.this, [], list(conjuncts(on)) if on else [], names)
+    found = sources.contacts() if sources else None
+    if sources is None or found is None or join.method:
+        return None
+    links = list(found.links)
+    for column in join.args.get("using") or ():
+        kind = sources.base_kind(column.name.lower())
+        if kind not in (PERSON, ADDRESS, RECORD):
             return None
-        base = members[0][1]
-        conditions = [part for part in conditions if part is not members[0][0]]
-    for condition in conditions:
-        base = _narrow(base, condition, names.step)
+        links.append((kind, exp.column(column.name)))
+    return replace(found, links=tuple(links))
+
+
+def _of_union(query: exp.Union, names: Names) -> Contacts | None:
+    if query.args.get("by_name") or query.args.get("limit") or query.args.get("offset"):
+        return None
+    left, right = contacts_of(query.this, names), contacts_of(query.expression, names)
+    if right is not None and right.exact:
+        # the names are those of the left side
+        first = inner_query(query.this)
+        left_names = [each.output_name.lower() for each in first.selects] if isinstance(first, exp.Query) else []
+        named = len(left_names) == len(right.outputs) and "*" not in left_names
+        outputs = [(left_names[place] if named else "", kind) for place, (_name, kind) in enumerate(right.outputs)]
+        right = replace(right, outputs=tuple(outputs))
+    else:
+        right = None
+    # At least everybody of either side is in the union: more people is fine, fewer is not.
+    return max((side for side in (left, right) if side), key=lambda each: each.window.rank, default=None)
+
+
+@dataclass(frozen=True)
+class _Sources:
+    """FROM, joins and conditions of a query over contact moments.
+
+    Of the rows for one contact moment the one is followed in which every crm.person is the recipient's own card:
+    what that row passes, the moment passes.
+    """
+
+    names: Names
+    moments: str
+    base: Contacts
+    people: frozenset[str]
+    others: frozenset[str]
+    conditions: tuple[exp.Expr, ...]
+    using: tuple[str, ...]
+
+    @classmethod
+    def of(cls, start: exp.Expr, joins: list[exp.Join], conditions: list[exp.Expr], names: Names) -> _Sources | None:
+        """None when a source may lose contact moments, or when there are none of them."""
+        inner, others, using = [start], [], []
+        for join in joins:
+            if (
+                join.method
+                or join.kind.upper() not in ("", "INNER", "CROSS", "OUTER")
+                or join.side.upper()
+                in (
+                    "RIGHT",
+                    "FULL",
+                )
+            ):
+                return None
+            if join.side:
+                others.append(join.this.alias_or_name.lower())
+                continue
+            inner.append(join.this)
+            using += [column.name.lower() for column in join.args.get("using") or ()]
+            on = join.args.get("on")
+            conditions = [*(conjuncts(on) if on else ()), *conditions]
+        people = frozenset(each.alias_or_name.lower() for each in inner if is_table(each, "crm.person"))
+        found = [(each.alias_or_name.lower(), base) for each in inner if (base := _source(each, names))]
+        if len(found) + len(people) != len(inner) or len(found) > 1:
+            return None
+        alias, base = found[0] if found else ("", None)
+        made = cls(names, alias, base or Contacts(Window(FOR_EVER)), people, frozenset(others), (), tuple(using))
         if base is None:
+            # people who are in a query of contact moments stand for these moments
+            member = next(((each, inside) for each in conditions if (inside := made._members(each))), None)
+            if member is None:
+                return None
+            conditions = [each for each in conditions if each is not member[0]]
+            made = replace(made, base=replace(member[1], outputs=()))
+        return replace(made, conditions=tuple(conditions))
+
+    def contacts(self) -> Contacts | None:
+        """The contact moments that pass all conditions, without their outputs."""
+        if not all(self._joins_cards(name) for name in self.using):
             return None
-    return base
+        found: Contacts | None = replace(self.base, links=())
+        for condition in self.conditions:
+            found = self._narrow(found, condition) if found else None
+        return found
+
+    def _joins_cards(self, name: str) -> bool:
+        """Whether USING this column joins the recipient with their own card."""
+        if name not in (PERSON, ADDRESS) or not self.base.exact:
+            return False
+        there = name in [each for each, _kind in self.base.outputs]
+        return self.base.kind(name) == name if there else len(self.people) > 1
+
+    def base_kind(self, name: str) -> str | None:
+        """What an unqualified column of the only source holds."""
+        return self.base.kind(name) if self.moments else (name if name in (PERSON, ADDRESS) else None)
+
+    def outputs(self, select: exp.Select) -> tuple[tuple[tuple[str, str | None], ...], bool]:
+        """What the columns of the SELECT hold, and whether that is all of them in order, for `Contacts`."""
+        outputs: list[tuple[str, str | None]] = []
+        exact = True
+        for projection in select.selects:
+            column = projection.unalias()
+            if isinstance(column, exp.Star) or (isinstance(column, exp.Column) and isinstance(column.this, exp.Star)):
+                star = column if isinstance(column, exp.Star) else column.this
+                if any(star.args.values()):
+                    return (), False
+                outputs += self.base.outputs
+                exact = exact and self.base.exact and bool(self.moments) and not self.people and not self.others
+            else:
+                kind = self._kind(column) if isinstance(column, exp.Column) else None
+                outputs.append((projection.output_name.lower(), kind))
+        return tuple(outputs), exact
+
+    def _kind(self, column: exp.Column) -> str | None:
+        """What a column holds; None for one that is not known."""
+        name, alias = column.name.lower(), column.table.lower()
+        if alias in self.people or (not alias and self.people and name in (PERSON, ADDRESS)):
+            return name if name in (PERSON, ADDRESS) else None
+        return self.base.kind(name) if self.moments and alias in ("", self.moments) else None
+
+    def _is_outer(self, column: exp.Column) -> bool:
+        """Whether a column is certain to be one of the query around."""
+        alias, name = column.table.lower(), column.name.lower()
+        if alias:
+            return alias not in {*self.people, *self.others, self.moments}
+        known = not self.people and not self.others and self.base.exact
+        return known and all(each != name for each, _kind in self.base.outputs)
+
+    def _narrow(self, found: Contacts, condition: exp.Expr) -> Contacts | None:
+        """The contact moments that are left under one more condition; None when recipients may be lost."""
+        pair = equal_columns(condition)
+        if pair:
+            return self._under_equality(found, *pair)
+        members = self._members(condition)
+        if members:
+            of_records, partial = found.of_records or members.of_records, found.partial or members.partial
+            return replace(found, window=found.window.both(members.window), of_records=of_records, partial=partial)
+        moment = window_of(condition)
+        if moment:
+            column, window = moment
+            return replace(found, window=found.window.both(window)) if self._kind(column) == "happened_at" else None
+        return self._under_test(found, condition)
+
+    def _under_equality(self, found: Contacts, left: exp.Column, right: exp.Column) -> Contacts | None:
+        for inner, outer in ((left, right), (right, left)):
+            kind = self._kind(inner)
+            if kind in (PERSON, ADDRESS, RECORD) and self._is_outer(outer):
+                return replace(found, links=(*found.links, (kind, outer)))
+        kind = self._kind(left)
+        if kind is None or kind != self._kind(right):
+            return None
+        if kind == RECORD:
+            return replace(found, of_records=True)
+        return found if kind in NEVER_NULL or kind == ADDRESS else None
+
+    def _under_test(self, found: Contacts, condition: exp.Expr) -> Contacts | None:
+        """Tests of one column that every contact moment in which this step was received passes."""
+        if isinstance(condition, exp.Boolean):
+            return found if condition.this else None
+        if isinstance(condition, exp.Not):
+            asked = is_null_test(condition.this.unnest())
+            kind = self._kind(asked) if asked else None
+            if kind == RECORD:
+                return replace(found, of_records=True)
+            return found if kind in NEVER_NULL or kind == ADDRESS else None
+        column = condition if isinstance(condition, exp.Column) else condition.this
+        kind = self._kind(column) if isinstance(column, exp.Column) else None
+        if kind == "received":
+            true = condition is column or (
+                isinstance(condition, (exp.EQ, exp.Is))
+                and isinstance(condition.expression, exp.Boolean)
+                and bool(condition.expression.this)
+            )
+            return found if true else None
+        if kind == "outcome":
+            return replace(found, partial=True) if _takes(condition, "accepted") else None
+        step = self.names.step
+        value = {"step": step, "campaign": step.partition("/")[0], "channel": "email", "kind": "sent"}.get(kind or "")
+        return found if value is not None and _takes(condition, value) else None
+
+    def _members(self, condition: exp.Expr) -> Contacts | None:
+        """`person_id in (select … who received it)`: each recipient is among those."""
+        if not isinstance(condition, exp.In) or not condition.args.get("query"):
+            return None
+        column = condition.this.unnest()
+        kind = self._kind(column) if isinstance(column, exp.Column) else None
+        found = contacts_of(condition.args["query"], self.names)
+        if found is None or found.links or not found.exact or kind not in (PERSON, ADDRESS):
+            return None
+        return found if [each for _name, each in found.outputs] == [kind] else None
 
 
 def _source(source: exp.Expr, names: Names) -> Contacts | None:
-    if isinstance(source, exp.Table) and f"{source.db}.{source.name}".lower() == "smp.contact_moment":
-        return Contacts(Window(_FOR_EVER))
+    if is_table(source, CONTACT_MOMENT.name):
+        return Contacts(Window(FOR_EVER), _MOMENT)
     query, inside = resolve(source, names)
     found = contacts_of(query, inside) if query is not None else None
-    return replace(found, person=False, record=False) if found else None
+    return found if found and not found.links else None
 
 
-def _as_members(condition: exp.Expr, names: Names) -> Contacts | None:
-    """`person_id in (select … who received it)` gives those people as well."""
-    if isinstance(condition, exp.In) and condition.args.get("query") and isinstance(condition.this, exp.Column):
-        return contacts_of(condition.args["query"], names) if condition.this.name.lower() in PERSON_COLUMNS else None
-    return None
-
-
-def _narrow(contacts: Contacts, condition: exp.Expr, step: str) -> Contacts | None:
-    """The contact moments that are left under one more condition; None when recipients of the step may be lost."""
-    if _joins_columns(condition):
-        sides = {condition.this.name.lower(), condition.expression.name.lower()}
-        person, record = bool(sides & set(PERSON_COLUMNS)), "record_id" in sides
-        if not person and not record and len(sides) > 1:
-            return None
-        return replace(contacts, person=contacts.person or person, record=contacts.record or record)
-    if _harmless(condition, step):
-        return contacts
-    window = _since(condition)
-    if window is None:
-        return None
-    narrower = contacts.window.length <= window.length
-    return contacts if narrower else replace(contacts, window=window)
-
-
-def _harmless(condition: exp.Expr, step: str) -> bool:
-    """Whether every contact moment in which this step was received meets the condition."""
-    if isinstance(condition, exp.Boolean):
-        return bool(condition.this)
-    if isinstance(condition, exp.Column):
-        return condition.name.lower() == "received"
-    if isinstance(condition, exp.Not):
-        inner = condition.this.unnest()
-        return (
-            isinstance(inner, exp.Is) and isinstance(inner.expression, exp.Null) and isinstance(inner.this, exp.Column)
-        )
-    column = condition.this
-    if not isinstance(column, exp.Column):
-        return False
-    name = column.name.lower()
-    if isinstance(condition, (exp.EQ, exp.Is)) and name == "received":
-        return isinstance(condition.expression, exp.Boolean) and bool(condition.expression.this)
-    accepted = {
-        "step": {step},
-        "campaign": {step.partition("/")[0]},
-        "channel": {"email"},
-        "kind": {"sent"},
-        "outcome": _RECEIVED_OUTCOMES,
-    }.get(name)
-    return accepted is not None and _takes(condition, accepted, name == "outcome")
-
-
-def _takes(condition: exp.Expr, values: set[str], every: bool) -> bool:
-    """Whether the condition on a column holds for the value, or for `accepted` at least when there are several."""
-    wanted = {"accepted"} if every else values
+def _takes(condition: exp.Expr, value: str) -> bool:
+    """Whether the condition on a column holds for this value."""
     if isinstance(condition, exp.EQ):
-        return isinstance(condition.expression, exp.Literal) and condition.expression.this in wanted
+        return isinstance(condition.expression, exp.Literal) and condition.expression.this == value
     if isinstance(condition, exp.In) and not condition.args.get("query"):
-        return wanted <= {item.this for item in condition.expressions if isinstance(item, exp.Literal)}
+        return value in {item.this for item in condition.expressions if isinstance(item, exp.Literal)}
     if isinstance(condition, exp.Like) and isinstance(condition.expression, exp.Literal):
         parts = re.split(r"([%_])", condition.expression.this)
         pattern = "".join({"%": ".*", "_": "."}.get(part, re.escape(part)) for part in parts)
-        return all(re.fullmatch(pattern, value, re.DOTALL) for value in wanted)
+        return bool(re.fullmatch(pattern, value, re.DOTALL))
     return False
-
-
-def _since(condition: exp.Expr) -> Window | None:
-    """The window of `happened_at > …` in its spellings; None for anything else, so for an upper bound too."""
-    if isinstance(condition, exp.Between) and _is_moment(condition.this):
-        upper = _bound(condition.args["high"])
-        recent = upper is not None and upper.length == timedelta() and not upper.whole_day
-        return _bound(condition.args["low"]) if recent else None
-    if isinstance(condition, (exp.GT, exp.GTE)) and _is_moment(condition.this):
-        return _bound(condition.expression)
-    if isinstance(condition, (exp.LT, exp.LTE)) and _is_moment(condition.expression):
-        return _bound(condition.this)
-    if (
-        isinstance(condition, exp.EQ)
-        and _is_day(condition.this)
-        and _bound(condition.expression) == Window(timedelta(), True)
-    ):
-        return Window(timedelta(), True)
-    return None
-
-
-def _is_moment(node: exp.Expr) -> bool:
-    return _is_day(node) or (isinstance(node, exp.Column) and node.name.lower() == "happened_at")
-
-
-def _is_day(node: exp.Expr) -> bool:
-    inner = node.this if isinstance(node, (exp.Cast, exp.TimestampTrunc, exp.DateTrunc)) else None
-    return isinstance(inner, exp.Column) and inner.name.lower() == "happened_at"
-
-
-def _bound(node: exp.Expr) -> Window | None:
-    """A moment in the past as a window: now() - interval '30 days', current_date, a fixed date."""
-    node = node.unnest()
-    if clock_kind(node):
-        return Window(timedelta(), whole_day=clock_kind(node) == "date")
-    if isinstance(node, (exp.TimestampTrunc, exp.DateTrunc)):
-        inner = _bound(node.this)
-        return replace(inner, whole_day=True) if inner else None
-    if isinstance(node, exp.Cast):
-        if isinstance(node.this, exp.Literal):
-            return Window(_FOR_EVER, whole_day=True)
-        inner = _bound(node.this)
-        return replace(inner, whole_day=inner.whole_day or node.to.this == exp.DataType.Type.DATE) if inner else None
-    if isinstance(node, exp.Sub):
-        base, length = _bound(node.this), _length(node.expression)
-        return replace(base, length=base.length + length) if base and length is not None else None
-    return None
-
-
-def _length(node: exp.Expr) -> timedelta | None:
-    node = node.unnest()
-    if isinstance(node, exp.Literal) and not node.is_string and node.this.isdigit():
-        return timedelta(days=int(node.this))
-    if isinstance(node, exp.Interval) and isinstance(node.this, exp.Literal) and node.this.this.isdigit():
-        unit = _UNITS.get(str(node.unit).upper().removesuffix("S"))
-        return int(node.this.this) * unit if unit else None
-    return None

@@ -1,44 +1,61 @@
 """The exclusion of a continuous send: does the selection leave out who already received the step? (F17, F21)
 
-Read from the parsed query, not from a naming convention: `not in`, `<> all`, `not exists`, EXCEPT, ANTI JOIN or
-LEFT JOIN … IS NULL over smp.contact_moment (contacts.py), in the query itself or in a CTE, a subquery or another
-selection that its rows come from. What is not certain to exclude counts as no exclusion.
+Read from the parsed query, not from a naming convention: `not in`, `<> all`, `not … = any`, `not exists`, EXCEPT,
+ANTI JOIN or LEFT JOIN … IS NULL over smp.contact_moment (contacts.py), in the query itself or in a CTE, a subquery or
+another selection that its rows come from. The person that is compared must be the one that comes out
+(identity.py). What is not certain to exclude counts as no exclusion.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, time, timedelta
 
 from sqlglot import exp
 
 from smp_pipelines.problems import Problem
 from smp_pipelines.selection.compiler import Selection
 from smp_pipelines.selection.contacts import (
-    PERSON_COLUMNS,
+    ADDRESS,
+    NEVER_NULL,
+    PERSON,
+    RECORD,
+    Contacts,
     Names,
-    Window,
     conjuncts,
+    contacts_joined,
     contacts_of,
     inner_query,
-    joins_of,
-    matches_person,
+    is_null_test,
     names_of,
-    outputs_person,
     resolve,
 )
+from smp_pipelines.selection.identity import Key, Rows
+from smp_pipelines.selection.window import Window
 
-_NEVER_NULL = {"person_id", "campaign", "step", "channel", "kind", "happened_at", "outcome", "received"}
+_Pairs = Sequence[tuple[exp.Expr, str | None]]
+"""Columns of a row with what of the contact moment each is compared with."""
 
 
 @dataclass(frozen=True)
 class Exclusion:
-    """How a selection leaves out who received the step: with what SQL, for how long, and whether per linked record."""
+    """How a selection leaves out who received the step: with what SQL, for how long, and whether per linked record.
+
+    `record` is the output column with that record, where it comes out. `partial`: it looks at the outcome, and
+    not at `received`: a mail that is still planned, or whose outcome is unknown, may not count.
+    """
 
     form: str
     window: Window
     by_record: bool
+    record: str | None = None
+    partial: bool = False
+
+    @property
+    def rank(self) -> tuple[bool, bool, tuple[bool, timedelta]]:
+        """Sorts exclusions: the one that leaves most people out comes last."""
+        return not self.by_record, not self.partial, self.window.rank
 
 
 def excludes(query: exp.Query, step_key: str, selections: Mapping[str, exp.Query] | None = None) -> Exclusion | None:
@@ -46,7 +63,7 @@ def excludes(query: exp.Query, step_key: str, selections: Mapping[str, exp.Query
 
     `selections` are the queries of the selections that this one may read.
     """
-    return _of_rows(query, Names(step_key, {}, selections or {}))
+    return _of_rows(query, Names(step_key, {}, selections or {}), PERSON)
 
 
 def check_continuous(
@@ -55,10 +72,11 @@ def check_continuous(
     times: Sequence[time],
     has_record: bool,
     selections: Mapping[str, Selection] | None = None,
+    start: date | None = None,
 ) -> list[Problem]:
     """The problems of a continuous step with this selection: no exclusion (F17), one per record for a step without
     records, and as a warning several times a day without covering the day (F21). `times` are the local times of a day,
-    `selections` the compiled selections that this one may read.
+    `selections` the compiled selections that this one may read, `start` the first day of the step.
     """
     record = ', record="<record key>"' if has_record else ""
     macro = f'and {{{{ not_received("{step_key}", within="30 days"{record}) }}}}'
@@ -70,13 +88,27 @@ def check_continuous(
     if found.by_record and not has_record:
         words = f"the selection leaves people out per record, but the step {step_key} has no record: nobody is left out"
         return [Problem(selection.path, None, words, "take `record` out of not_received, or give the step a record")]
+    if start and found.window.since and found.window.since.date() > start:
+        words = (
+            f"the selection leaves out who received it since {found.window.since.date()}, but it is sent from {start}"
+        )
+        return [Problem(selection.path, None, words, f"write a date not after {start}, or a period: {macro}")]
+    return list(_doubts(found, selection, step_key, times))
+
+
+def _doubts(found: Exclusion, selection: Selection, step_key: str, times: Sequence[time]) -> Iterator[Problem]:
     if len(times) > 1 and not found.window.covers(_span(times)):
         words = (
             f"the step {step_key} is sent {len(times)} times a day, but the selection is not sure to leave out "
             "who received it earlier that day"
         )
-        return [Problem(selection.path, None, words, 'use within="today" or a day or more', warning=True)]
-    return []
+        yield Problem(selection.path, None, words, 'use within="today" or a day or more', warning=True)
+    if found.partial:
+        words = (
+            f"the selection asks for an outcome: whose mail of {step_key} is still planned, has an unknown outcome "
+            "or went to an address that they share may be in it again"
+        )
+        yield Problem(selection.path, None, words, "ask for `received` instead of `outcome`", warning=True)
 
 
 def _span(times: Sequence[time]) -> timedelta:
@@ -84,130 +116,198 @@ def _span(times: Sequence[time]) -> timedelta:
     return datetime.combine(day, max(times)) - datetime.combine(day, min(times))
 
 
-def _of_rows(query: exp.Expr, names: Names) -> Exclusion | None:
-    """The exclusion that holds for every row of a query."""
+def _of_rows(query: exp.Expr, names: Names, want: str | int) -> Exclusion | None:
+    """The exclusion that holds for the person in this output column (by name or position) of every row."""
     query = inner_query(query)
     names = names_of(query, names)
     if isinstance(query, exp.SetOperation):
-        return _of_set(query, names)
-    if not isinstance(query, exp.Select):
+        return _of_set(query, names, want)
+    if isinstance(query, exp.Subquery):
+        # LIMIT and the like around a query take rows away, no more
+        plain = not query.args.get("joins") and not query.alias_column_names and not query.args.get("pivots")
+        return _of_rows(query.this, names, want) if plain else None
+    if not isinstance(query, exp.Select) or query.args.get("laterals"):
         return None
-    for look in (_in_conditions, _in_joins, _in_sources):
-        found = look(query, names)
-        if found:
-            return found
-    return None
+    rows = Rows(query, names)
+    person = rows.output(want)
+    if person is None:
+        return None
+    found = [*_in_conditions(rows, person), *_in_joins(rows, person), *_in_sources(rows, person)]
+    return max(found, key=lambda each: each.rank, default=None)
 
 
-def _of_set(query: exp.SetOperation, names: Names) -> Exclusion | None:
-    left, right = _of_rows(query.this, names), _of_rows(query.expression, names)
+def _of_set(query: exp.SetOperation, names: Names, want: str | int) -> Exclusion | None:
+    place = _place(query, want)
+    if query.args.get("by_name") or place is None:
+        return None
+    left, right = _of_rows(query.this, names, place), _of_rows(query.expression, names, place)
     if isinstance(query, exp.Union):
-        if left and right:
-            return min(left, right, key=lambda one: one.window.length)
-        return None
-    if isinstance(query, exp.Intersect):
-        return left or right
-    removed = contacts_of(query.expression, names)
-    if removed and query.args.get("distinct") and outputs_person(query.expression, names):
-        return Exclusion("EXCEPT", removed.window, len(query.selects) > 1)
-    return left
+        return _either(left, right) if left and right else None
+    found = [each for each in (left, right if isinstance(query, exp.Intersect) else None) if each]
+    if isinstance(query, exp.Except) and query.args.get("distinct"):
+        removed = contacts_of(query.expression, names)
+        columns = [kind for _name, kind in removed.outputs] if removed and removed.exact and not removed.links else []
+        rest = [kind for position, kind in enumerate(columns) if position != place]
+        if removed and place < len(columns) and columns[place] == PERSON and rest in ([], [RECORD]):
+            record = _name(query, columns.index(RECORD)) if rest else None
+            by_record = bool(rest) or removed.of_records
+            found.append(Exclusion("EXCEPT", removed.window, by_record, record, removed.partial))
+    return max(found, key=lambda each: each.rank, default=None)
 
 
-def _in_conditions(select: exp.Select, names: Names) -> Exclusion | None:
-    clauses = [clause for key in ("where", "having", "qualify") if (clause := select.args.get(key))]
-    for condition in (part for clause in clauses for part in conjuncts(clause.this)):
-        found = _of_condition(condition, names)
-        if found:
-            return found
-    return None
-
-
-def _of_condition(condition: exp.Expr, names: Names) -> Exclusion | None:
-    if isinstance(condition, exp.NEQ) and isinstance(condition.expression, exp.All):
-        return _not_in(condition.this, condition.expression.this, "<> ALL", names)
-    if isinstance(condition, exp.In) and condition.args.get("query"):
-        # Rows that are in a query which excludes are excluded too.
-        members = condition.args["query"]
-        return _of_rows(members, names) if _is_person(condition.this) and outputs_person(members, names) else None
-    if not isinstance(condition, exp.Not):
-        return None
-    inner = condition.this.unnest()
-    if isinstance(inner, exp.In) and inner.args.get("query"):
-        return _not_in(inner.this, inner.args["query"], "NOT IN", names)
-    if isinstance(inner, exp.Exists):
-        found = contacts_of(inner.this, names)
-        if found and found.person:
-            return Exclusion("NOT EXISTS", found.window, found.record)
-    return None
-
-
-def _not_in(left: exp.Expr, query: exp.Expr, form: str, names: Names) -> Exclusion | None:
-    found = contacts_of(query, names)
-    if found is None or not _is_person(left) or not outputs_person(query, names):
-        return None
-    return Exclusion(form, found.window, found.record or isinstance(left.unnest(), exp.Tuple))
-
-
-def _is_person(left: exp.Expr) -> bool:
-    left = left.unnest()
-    parts = left.expressions if isinstance(left, exp.Tuple) else [left]
-    return any(isinstance(part, exp.Column) and part.name.lower() in PERSON_COLUMNS for part in parts)
-
-
-def _in_joins(select: exp.Select, names: Names) -> Exclusion | None:
-    for join in joins_of(select):
-        kind, side = join.kind.upper(), join.side.upper()
-        if kind != "ANTI" and side != "LEFT":
-            continue
-        found = contacts_of(join, names)
-        if found is None or not (found.person or matches_person(join)):
-            continue
-        by_record = found.record or any(
-            part.name.lower() not in PERSON_COLUMNS for part in join.args.get("using") or []
-        )
-        if kind == "ANTI":
-            return Exclusion("ANTI JOIN", found.window, by_record)
-        if _is_missing(select, join.this.alias_or_name.lower()):
-            return Exclusion("LEFT JOIN … IS NULL", found.window, by_record)
-    return None
-
-
-def _is_missing(select: exp.Select, alias: str) -> bool:
-    """Whether the WHERE asks that the joined contact moment is not there."""
-    where = select.args.get("where")
-    return where is not None and any(
-        isinstance(part, exp.Is)
-        and isinstance(part.expression, exp.Null)
-        and isinstance(part.this, exp.Column)
-        and part.this.table.lower() == alias
-        and part.this.name.lower() in _NEVER_NULL
-        for part in conjuncts(where.this)
+def _either(left: Exclusion, right: Exclusion) -> Exclusion:
+    """What holds for the rows of both."""
+    by_record = left.by_record or right.by_record
+    named = {each.record for each in (left, right) if each.by_record}
+    return replace(
+        left,
+        window=left.window.both(right.window),
+        by_record=by_record,
+        record=named.pop() if len(named) == 1 else None,
+        partial=left.partial or right.partial,
     )
 
 
-def _in_sources(select: exp.Select, names: Names) -> Exclusion | None:
-    """Rows that take their person from a source which excludes are excluded, unless an outer join may add others."""
-    start = select.args.get("from_")
-    joins = joins_of(select)
-    if start is None or any(join.side.upper() in ("RIGHT", "FULL") for join in joins):
+def _first(query: exp.Expr) -> exp.Expr:
+    while isinstance(query, (exp.SetOperation, exp.Subquery, exp.Paren)):
+        query = query.this
+    return query
+
+
+def _place(query: exp.SetOperation, want: str | int) -> int | None:
+    """The position of an output of a set operation, whose names are those of its first query."""
+    first = _first(query)
+    if isinstance(want, int) or not isinstance(first, exp.Select):
+        return want if isinstance(want, int) else None
+    names = [each.output_name.lower() for each in first.selects]
+    if any(each.is_star for each in first.selects):
         return None
-    inner = [join.this for join in joins if not join.side and join.kind.upper() in ("", "INNER", "CROSS", "SEMI")]
-    linked = any(matches_person(join) for join in joins)
-    for source in (start.this, *inner):
-        query, inside = resolve(source, names)
-        if query is None or not outputs_person(query, inside):
-            continue
-        if linked or _person_table(select) in ("", source.alias_or_name.lower()):
-            found = _of_rows(query, inside)
+    return names.index(want) if names.count(want) == 1 else None
+
+
+def _name(query: exp.Expr, place: int) -> str | None:
+    first = _first(query)
+    if not isinstance(first, exp.Select) or any(each.is_star for each in first.selects):
+        return None
+    return str(first.selects[place].output_name.lower()) if place < len(first.selects) else None
+
+
+def _in_conditions(rows: Rows, person: Key) -> Iterator[Exclusion]:
+    clauses = [clause for key in ("where", "having", "qualify") if (clause := rows.select.args.get(key))]
+    for clause in clauses:
+        for condition in _demands(clause.this, negated=False):
+            found = _of_condition(condition, rows, person)
             if found:
-                return found
+                yield found
+
+
+def _demands(condition: exp.Expr, negated: bool) -> Iterator[exp.Expr]:
+    """The conditions that all have to hold, with `not` only around what is no logic: not (a or b) is not a, not b."""
+    condition = condition.unnest()
+    if isinstance(condition, exp.Not):
+        yield from _demands(condition.this, not negated)
+    elif isinstance(condition, exp.Or if negated else exp.And):
+        yield from _demands(condition.this, negated)
+        yield from _demands(condition.expression, negated)
+    else:
+        yield exp.Not(this=condition.copy()) if negated else condition
+
+
+def _of_condition(condition: exp.Expr, rows: Rows, person: Key) -> Exclusion | None:
+    if isinstance(condition, exp.NEQ) and isinstance(condition.expression, exp.All):
+        return _not_in(condition.this, condition.expression.this, "<> ALL", rows, person)
+    if isinstance(condition, exp.In) and condition.args.get("query"):
+        return _in_excluding(condition, rows, person)
+    inner = condition.this.unnest() if isinstance(condition, exp.Not) else None
+    if isinstance(inner, exp.In) and inner.args.get("query"):
+        return _not_in(inner.this, inner.args["query"], "NOT IN", rows, person)
+    if isinstance(inner, exp.EQ) and isinstance(inner.expression, exp.Any):
+        return _not_in(inner.this, inner.expression.this, "NOT = ANY", rows, person)
+    if isinstance(inner, exp.Exists):
+        return _absent("NOT EXISTS", contacts_of(inner.this, rows.names), (), rows, person)
     return None
 
 
-def _person_table(select: exp.Select) -> str:
-    """The table before person_id in the output; empty when it is not named, for then only one can give it."""
-    for projection in select.selects:
-        if projection.output_name.lower() == "person_id":
-            column = projection.unalias()
-            return column.table.lower() if isinstance(column, exp.Column) else "an expression"
-    return ""
+def _parts(left: exp.Expr) -> list[exp.Expr]:
+    left = left.unnest()
+    return list(left.expressions) if isinstance(left, exp.Tuple) else [left]
+
+
+def _in_excluding(condition: exp.In, rows: Rows, person: Key) -> Exclusion | None:
+    """Rows that are in a query which excludes are excluded too."""
+    parts = _parts(condition.this)
+    for place, part in enumerate(parts):
+        if rows.is_person(part, PERSON, person):
+            found = _of_rows(condition.args["query"], rows.names, place)
+            # which of the columns has the record is not followed through IN
+            return replace(found, record=None) if found else None
+    return None
+
+
+def _not_in(left: exp.Expr, query: exp.Expr, form: str, rows: Rows, person: Key) -> Exclusion | None:
+    found, parts = contacts_of(query, rows.names), _parts(left)
+    if found is None or not found.exact or len(found.outputs) != len(parts):
+        return None
+    pairs = [(part, kind) for part, (_name, kind) in zip(parts, found.outputs, strict=True)]
+    return _absent(form, found, pairs, rows, person)
+
+
+def _absent(form: str, found: Contacts | None, pairs: _Pairs, rows: Rows, person: Key) -> Exclusion | None:
+    """The exclusion when no row equals a contact moment in all these columns, and in those that link it."""
+    if found is None:
+        return None
+    compared = [*pairs, *((column, kind) for kind, column in found.links)]
+    people = [(column, kind) for column, kind in compared if kind in (PERSON, ADDRESS)]
+    records = [column for column, kind in compared if kind == RECORD]
+    if len(people) + len(records) < len(compared) or not people or len(records) > 1:
+        return None
+    if not all(rows.is_person(column, str(kind), person) for column, kind in people):
+        return None
+    key = rows.key(records[0]) if records else None
+    by_record = bool(records) or found.of_records
+    return Exclusion(form, found.window, by_record, rows.output_name(key) if key else None, found.partial)
+
+
+def _in_joins(rows: Rows, person: Key) -> Iterator[Exclusion]:
+    for join in rows.joins:
+        alias, kind = join.this.alias_or_name.lower(), join.kind.upper()
+        if kind == "ANTI" and join.side.upper() in ("", "LEFT"):
+            form = "ANTI JOIN"
+        elif join.side.upper() == "LEFT" and kind in ("", "OUTER"):
+            form = "LEFT JOIN … IS NULL"
+        else:
+            continue
+        found = contacts_joined(join, rows.names)
+        if found is None or (kind != "ANTI" and not _is_missing(rows, alias, found, join)):
+            continue
+        exclusion = _absent(form, found, (), rows, person)
+        if exclusion:
+            yield exclusion
+
+
+def _is_missing(rows: Rows, alias: str, found: Contacts, join: exp.Join) -> bool:
+    """Whether the WHERE asks that the joined contact moment is not there."""
+    query, inside = resolve(join.this, rows.names)
+    joined = contacts_of(query, inside) if query is not None else None
+    linked = {kind for kind, _column in found.links}
+    where = rows.select.args.get("where")
+    for condition in conjuncts(where.this) if where else ():
+        column = is_null_test(condition)
+        if column is None or column.table.lower() != alias:
+            continue
+        name = column.name.lower()
+        kind = joined.kind(name) if joined else name
+        if kind in NEVER_NULL or (kind in (ADDRESS, RECORD) and kind in linked):
+            return True
+    return False
+
+
+def _in_sources(rows: Rows, person: Key) -> Iterator[Exclusion]:
+    """A person who comes from a source that excludes is excluded."""
+    for alias, name in rows.all_equal(person):
+        source = rows.sources.get(alias)
+        query, inside = resolve(source, rows.names) if source is not None else (None, rows.names)
+        found = _of_rows(query, inside, name) if query is not None else None
+        if found:
+            record = rows.output_name((alias, found.record)) if found.record else None
+            yield replace(found, record=record)

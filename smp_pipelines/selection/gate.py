@@ -171,6 +171,9 @@ def _refuse_name(node: exp.Expr) -> _Refusal:
         return (f"{node.alias!r} is no name for a CTE", "use letters, digits and underscores")
     if isinstance(node, exp.Column) and not node.table and node.name.lower() in NAMES_THAT_ARE_FUNCTIONS:
         return (f"{node.name} as a column is read by DuckDB as a function", "give the column another name")
+    if isinstance(node, exp.Column) and node.name.lower() == "rowid":
+        # DuckDB gives every table one: the place of a row in the mirror's files, which differs after the next copy
+        return ("rowid is not a column: it changes when a table is mirrored anew", "use the table's own key")
     if isinstance(node, exp.DataType) and node.this == exp.DataType.Type.USERDEFINED:
         return ("this type is not known", None)
     if isinstance(node, exp.Var) and not _PLAIN.fullmatch(node.name):
