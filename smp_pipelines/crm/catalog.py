@@ -19,7 +19,10 @@ from smp_pipelines.problems import Problem, ProjectError
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its Postgres type in lower case, whether it may be null, its comment."""
+    """A column: its Postgres type in lower case, whether it may be null, its comment.
+
+    `expression` is the Postgres SQL of its default, or of its value when it is generated.
+    """
 
     name: str
     type: str
@@ -27,6 +30,7 @@ class Column:
     generated: bool = False
     has_default: bool = False
     comment: str | None = None
+    expression: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -225,4 +229,12 @@ def _column(definition: exp.ColumnDef) -> Column:
             isinstance(kind, (exp.ComputedColumnConstraint, exp.GeneratedAsIdentityColumnConstraint)) for kind in kinds
         ),
         has_default=any(isinstance(kind, exp.DefaultColumnConstraint) for kind in kinds),
+        expression=next(
+            (
+                kind.this.sql(dialect="postgres")
+                for kind in kinds
+                if isinstance(kind, (exp.ComputedColumnConstraint, exp.DefaultColumnConstraint))
+            ),
+            None,
+        ),
     )
