@@ -1,4 +1,4 @@
-"""`smp person`: the person card."""
+"""`smp person`: the person card, and why somebody gets a mail or not."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ from typing import Annotated
 
 import typer
 
-from smp_pipelines.commands.shared import deployment, out, print_table
+from smp_pipelines.commands.shared import deployment, local_moment, out, print_table
+from smp_pipelines.sending.reasons import explain
+from smp_pipelines.stores.clock import SystemClock
 
-app = typer.Typer(help="People: the person card.", no_args_is_help=True)
+_SHOWN = 10
+"""Rows of the ledger that an answer shows, the latest first."""
+
+app = typer.Typer(help="People: the person card, and why (not) me.", no_args_is_help=True)
 
 
 @app.command("show")
@@ -24,3 +29,36 @@ def person_show(person: Annotated[int, typer.Argument(help="The person's id.")])
         [f"{m.moment.astimezone(zone):%Y-%m-%d %H:%M}", m.step, m.record_id, m.outcome, m.why] for m in card.moments
     ]
     print_table(["when", "step", "record", "outcome", "why"], rows)
+
+
+@app.command("why")
+def person_why(
+    person: Annotated[int, typer.Argument(help="The person's id.")],
+    step: Annotated[str, typer.Argument(help="campaign/step")],
+    at: Annotated[
+        str | None, typer.Option(help="Local time, e.g. '2026-11-20 09:00'; left out: the step's next send.")
+    ] = None,
+) -> None:
+    """Why somebody gets a step or does not: every rule, in order, with what was found (X4)."""
+    with deployment() as loaded:
+        ref, now = loaded.project.step(step), SystemClock().now()
+        (why,) = loaded.explaining.why(ref, [person], now, None if at is None else local_moment(at, loaded))
+    marks = {True: "ok", False: "STOPS", None: "may stop"}
+    out.print(why.conclusion, markup=False, style="bold")
+    print_table(["", "rule", "found"], [[marks[rule.ok], rule.name, rule.told] for rule in why.rules])
+    for row in why.rows:
+        out.print()
+        verdict = "gets it" if row.planned.state == "planned" else "does not get it"
+        out.print(f"{'this mail' if row.record_id is None else f'record {row.record_id}'}: {verdict}", style="bold")
+        print_table(["", "rule", "found"], [[marks[rule.ok], rule.name, rule.told] for rule in row.rules])
+    zone = loaded.project.settings.zone
+    if why.ledger:
+        out.print("\nin the ledger", style="bold")
+        shown = [
+            [
+                *(each.send_id, f"{each.moment.astimezone(zone):%Y-%m-%d %H:%M}", each.record_id, each.outcome),
+                explain(each.reason) if each.reason else "",
+            ]
+            for each in why.ledger[:_SHOWN]
+        ]
+        print_table(["send", "moment", "record", "outcome", "why"], shown)
