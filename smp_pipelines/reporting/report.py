@@ -71,6 +71,7 @@ def publish(
 def _fill(connection: duckdb.DuckDBPyConnection, project: LoadedProject, marts: Mapping[str, Mart]) -> dict[str, int]:
     with transaction(connection):
         _write_steps(connection, project)
+        _write_runs(connection)
         connection.execute(engine_sql("reporting/report.sql"))
         _write_marts(connection, marts)
     connection.execute("checkpoint report")
@@ -92,8 +93,14 @@ def _write_steps(connection: duckdb.DuckDBPyConnection, project: LoadedProject) 
         step = ref.step
         values = [ref.key, ref.campaign, step.name, step.description, step.channel, step.send, step.topic]
         connection.execute(
-            "insert into report.steps values (?, ?, ?, ?, ?, ?, ?, ?, ?)", [*values, step.selection, step.next]
+            "insert into report.steps values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [*values, ", ".join(step.people) or None, step.next],
         )
+
+
+def _write_runs(connection: duckdb.DuckDBPyConnection) -> None:
+    query = literal(engine_sql("reporting/selection_runs.sql"))
+    connection.execute(f"create table report.selection_runs as from postgres_query('pg', {query})")
 
 
 def _write_marts(connection: duckdb.DuckDBPyConnection, marts: Mapping[str, Mart]) -> None:

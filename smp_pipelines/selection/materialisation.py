@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from smp_pipelines.stores.lake import Pin, current_pin, identifier, rows, scalar, transaction
+from smp_pipelines.stores.lake import Pin, current_pin, identifier, scalar, transaction
 
 _CHOSEN = "temp.chosen"
 
@@ -25,22 +25,25 @@ class Written:
     snapshot_id: int
     read: Pin
     row_count: int
-    repeated_keys: int
     with_address: int | None
     preview: Table
 
 
-def write(connection: duckdb.DuckDBPyConnection, target: str, query: str, keys: Sequence[str]) -> Written:
-    """Write the rows of a query to a table of the lake (`smp.selections."x"`), all or nothing, as a new snapshot."""
+def write(
+    connection: duckdb.DuckDBPyConnection, target: str, query: str, keys: Sequence[str], kept: Sequence[str]
+) -> Written:
+    """Write the rows of a query to a table of the lake (`smp.selections."x"`), all or nothing, as a new snapshot.
+
+    `keys` tell the rows apart, `kept` are the columns that are written.
+    """
+    columns = ", ".join(identifier(column) for column in kept)
     # Once into memory, and from there to the lake: DuckDB runs the query on all cores when it does not write Parquet
     # at the same time, and what is counted below need not be read back.
     with transaction(connection):
         read = current_pin(connection)
-        connection.execute(f"create or replace temp table {_CHOSEN} as {query}")
+        connection.execute(f"create or replace temp table {_CHOSEN} as select {columns} from ({query})")
     connection.execute(f"create or replace table {target} as from {_CHOSEN}")
     snapshot = int(scalar(connection, "select id from ducklake_last_committed_snapshot('smp') as s (id)"))
-    key = ", ".join(identifier(column) for column in keys)
-    count, distinct = rows(connection, f"select count(*), count(distinct ({key})) from {_CHOSEN}")[0]
     with_address = None
     if "person_id" in keys:
         has_address = f"select count(*) from {_CHOSEN} join crm.person using (person_id) where email_key is not null"
@@ -48,8 +51,7 @@ def write(connection: duckdb.DuckDBPyConnection, target: str, query: str, keys: 
     written = Written(
         snapshot_id=snapshot,
         read=read,
-        row_count=count,
-        repeated_keys=count - distinct,
+        row_count=int(scalar(connection, f"select count(*) from {_CHOSEN}")),
         with_address=with_address,
         preview=head(connection, f"select * from {_CHOSEN}", 10),
     )
