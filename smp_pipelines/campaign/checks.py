@@ -34,9 +34,9 @@ def check_project(project: LoadedProject) -> list[Problem]:
     for ref in project.steps():
         check = _StepCheck(project, ref)
         about_mail = (check.internal,) if ref.step.internal else (check.mail, check.record)
-        for part in (*about_mail, check.needs, check.names, check.next_step, check.schedule):
+        for part in (*about_mail, check.needs, check.names, check.target_group, check.next_step, check.schedule):
             problems += part()
-    return problems + list(_loops(project))
+    return [*problems, *_numbers(project), *_loops(project)]
 
 
 def _records(project: LoadedProject) -> Iterator[Problem]:
@@ -63,6 +63,18 @@ def _exempt_topics(project: LoadedProject) -> Iterator[Problem]:
             file, line = project.settings_line(f"frequency_cap.exempt.{position}")
             remedy = did_you_mean(topic, project.settings.topics)
             yield Problem(file, line, f"frequency_cap: there is no topic {topic} to exempt", remedy)
+
+
+def _numbers(project: LoadedProject) -> Iterator[Problem]:
+    """Refuse a number that two steps of a campaign have: an import would not know which one is meant (F52)."""
+    for campaign, content in project.campaigns.items():
+        taken: dict[int, str] = {}
+        for name, number in sorted(content.numbers.items(), key=lambda each: content.steps[each[0]].number is None):
+            if (other := taken.setdefault(number, name)) != name:
+                file, line = project.line(f"{campaign}/{name}", "number")
+                own = f"step {campaign}/{name}: its number is {number}"
+                told = own if content.steps[name].number else f"{own}, by its place in the file"
+                yield Problem(file, line, f"{told}; {other} has that number too", "give each a `number` of its own")
 
 
 def _loops(project: LoadedProject) -> Iterator[Problem]:
@@ -111,7 +123,7 @@ class _StepCheck:
 
     def needs(self) -> Iterator[Problem]:
         """Check that a step says who gets it (F16), and its description (F02)."""
-        if self.step.selection is None and self.step.send != "trigger":
+        if not self.step.has_group and self.step.send != "trigger":
             remedy = "add `selection: …`, the name of a file in sql/selections"
             yield self.problem("selection", "the selection is missing; it says who gets this", remedy)
         if not self.step.description.strip():
@@ -121,11 +133,14 @@ class _StepCheck:
     def names(self) -> Iterator[Problem]:
         """Check the selections and the topic that the step names."""
         records = self.step.internal.records if self.step.internal else None
-        for place, name in (("selection", self.step.selection), ("internal.records", records)):
-            known = [Path(file).stem for file in _file_names(self.project.folder / "sql" / "selections", ("*.sql",))]
+        group = self.step.target_group
+        parts = [(f"target_group.selections.{n}", name) for n, name in enumerate(group.selections if group else ())]
+        for place, name in (("selection", self.step.selection), ("internal.records", records), *parts):
+            files = _file_names(self.project.folder / "sql" / "selections", ("*.sql", "*.yaml"))
+            known = [stem for file in files if "." not in (stem := Path(file).stem)]  # x.checks.yaml is none
             if name is not None and name not in known:
                 near = nearest(name, known)
-                advice = f"did you mean {near}?" if near else f"write sql/selections/{name}.sql"
+                advice = f"did you mean {near}?" if near else f"write sql/selections/{name}.sql or {name}.yaml"
                 yield self.problem(place, f"there is no selection {name}", advice)
         if self.step.topic not in self.project.settings.topics:
             remedy = did_you_mean(self.step.topic, self.project.settings.topics)
@@ -179,6 +194,37 @@ class _StepCheck:
         if isinstance(self.step.schedule, Schedule) and len(self.step.schedule.times) > 1:
             message = f"the colleagues get the mail of the same record {len(self.step.schedule.times)} times a day"
             yield self.problem("schedule.times", message, "keep one time: a check leaves nobody out", warning=True)
+
+    def target_group(self) -> Iterator[Problem]:
+        """Check how a target group is put together (F53, F54)."""
+        group = self.step.target_group
+        if group is None:
+            return
+        for position in _repeated(group.selections):
+            message = f"the selection {group.selections[position]} is there twice"
+            yield self.problem(f"target_group.selections.{position}", message, "keep one of the two")
+        if group.evaluate == "each_send" and not group.selections:
+            yield self.problem("target_group", "there is nothing to evaluate at each send", "add `selections: […]`")
+        if self.step.internal is not None:
+            yield self.problem("target_group", "an internal step has one selection", "write `selection: …`")
+        elif self.step.send == "trigger":
+            message = "a trigger step is sent to whoever triggers it, it has no target group"
+            yield self.problem("target_group", message, "leave `target_group` out")
+        yield from self._copied()
+
+    def _copied(self) -> Iterator[Problem]:
+        """Check the step that a target group is taken over from (F53)."""
+        steps = {ref.key: ref for ref in self.project.steps()}
+        key = self.ref.copied_key
+        if key is None:
+            return
+        if key not in steps or key == self.ref.key:
+            known = [self._short(other) for other in steps if other != self.ref.key]
+            what = "a step cannot take over its own group" if key in steps else f"there is no step {self._short(key)}"
+            yield self.problem("target_group.copy_of", what, did_you_mean(self._short(key), known))
+        elif self.step.record and steps[key].step.record != self.step.record:
+            message = f"{key} has no people with a {self.step.record} to take over"
+            yield self.problem("target_group.copy_of", message, "take over from a step with the same `record`")
 
     def next_step(self) -> Iterator[Problem]:
         """Check the next step, and that a trigger step follows something (F01, F05)."""

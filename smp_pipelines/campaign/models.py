@@ -8,33 +8,33 @@ content or selection is allowed here, because a step may exist before its conten
 
 from __future__ import annotations
 
-import re
-from datetime import date, datetime, time
 from difflib import get_close_matches
-from email.utils import getaddresses
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
 from babel import Locale, UnknownLocaleError
 from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     StrictBool,
     StringConstraints,
     Tag,
     ValidationInfo,
-    WithJsonSchema,
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
-NAME_PATTERN = r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$"
-"""Names of campaigns, steps, topics and records. No double underscore: it separates the parts of a slug."""
+from smp_pipelines.campaign.fields import (
+    Address,
+    CalendarDate,
+    ClockTime,
+    FileModel,
+    LocalMoment,
+    Name,
+    StepName,
+    Text,
+    refusal,
+)
 
 CONTEXT_NAMES = ("person", "organisation", "step", "campaign", "project", "preheader")
 """Names that templates already have; a linked record cannot be called so."""
@@ -42,84 +42,6 @@ CONTEXT_NAMES = ("person", "organisation", "step", "campaign", "project", "prehe
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 """The days of the week in the order of `date.weekday()`."""
-
-
-def refusal(message: str, remedy: str | None = None) -> PydanticCustomError:
-    """Make an error for one field: what is wrong, and what to write instead."""
-    # A literal brace would be read as a placeholder by pydantic; the texts go in as values.
-    return PydanticCustomError("refused", "{text}", {"text": message, "remedy": remedy})
-
-
-def _clock_time(value: object) -> object:
-    if isinstance(value, time):
-        return value
-    if isinstance(value, str) and re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", value):
-        return time.fromisoformat(value)
-    raise refusal(f"'{value}' is not a time", 'write hours and minutes in 24 hours, like "09:00"')
-
-
-def _local_moment(value: object) -> object:
-    if isinstance(value, datetime):
-        return value
-    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d [0-2]\d:[0-5]\d", value):
-        try:
-            return datetime.strptime(value, "%Y-%m-%d %H:%M")  # noqa: DTZ007 - wall time, the zone is the project's
-        except ValueError:
-            pass
-    raise refusal(f"'{value}' is not a moment", 'write date and time in local time, like "2026-12-01 10:00"')
-
-
-def _calendar_date(value: object) -> object:
-    if isinstance(value, date) and not isinstance(value, datetime):
-        return value
-    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", value):
-        try:
-            return date.fromisoformat(value)
-        except ValueError:
-            pass
-    raise refusal(f"'{value}' is not a date", "write year, month and day, like 2026-11-01")
-
-
-def _address(value: str) -> str:
-    """Accept one `Name <address>` or a bare address; empty means not filled in yet."""
-    if not value:
-        return value
-    addresses = [address for _, address in getaddresses([value])]
-    one = len(addresses) == 1 and re.fullmatch(r"[^@\s<>,;]+@[^@\s<>,;]+\.[^@\s<>,;]+", addresses[0])
-    if not one or not value.isprintable():
-        raise refusal(
-            f"'{value}' is not a sender with one e-mail address",
-            'write "Name <address>", e.g. "Kassa <kassa@example.nl>"',
-        )
-    return value
-
-
-Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
-Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
-Address = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_address)]
-ClockTime = Annotated[
-    time,
-    BeforeValidator(_clock_time),
-    WithJsonSchema({"type": "string", "pattern": "^([01][0-9]|2[0-3]):[0-5][0-9]$", "examples": ["09:00"]}),
-]
-CalendarDate = Annotated[date, BeforeValidator(_calendar_date)]
-LocalMoment = Annotated[
-    datetime,
-    BeforeValidator(_local_moment),
-    WithJsonSchema(
-        {
-            "type": "string",
-            "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}$",
-            "examples": ["2026-12-01 10:00"],
-        }
-    ),
-]
-
-
-class FileModel(BaseModel):
-    """What all models share: unknown keys are refused, and nothing changes after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Schedule(FileModel):
@@ -173,10 +95,39 @@ AnySchedule = Annotated[
 ]
 
 
+class TargetGroup(FileModel):
+    """Who gets a step, when that is more than one selection as it is at each send (F52 to F57)."""
+
+    selections: tuple[Name, ...] = Field(default=(), description="Names of files in sql/selections; each at most once")
+    evaluate: Literal["each_send", "once"] = Field(
+        description="each_send: the selections as they are at each send. once: frozen when it is linked (`smp group "
+        "link`), with its date; nobody gets the step twice, whoever is linked later gets it at the next send"
+    )
+    copy_of: StepName | None = Field(
+        default=None,
+        description="Taken over when it is linked from this step (or campaign/step): copied, not evaluated anew (F53)",
+    )
+    not_used_in_campaign: StrictBool = Field(
+        default=False, description="Leaves out whom another step of this campaign used already, e.g. a pilot (F55)"
+    )
+
+    @field_validator("copy_of")
+    @classmethod
+    def _copied_once(cls, copy_of: str | None, info: ValidationInfo) -> str | None:
+        if copy_of is not None and info.data.get("evaluate") == "each_send":
+            raise refusal("a group that is taken over is copied once, not at each send", "write `evaluate: once`")
+        return copy_of
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is one selection at each send and nothing else, as `selection: name` says shorter."""
+        return self.evaluate == "each_send" and len(self.selections) == 1 and not self.not_used_in_campaign
+
+
 class Internal(FileModel):
     """What makes a step an internal send: colleagues get another step's mail, for every record (F26)."""
 
-    content: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(/[a-z][a-z0-9_]*)?$")] = Field(
+    content: StepName = Field(
         description="The step whose mail they get: its name, or campaign/step for one of another campaign"
     )
     records: Name = Field(description="Which records: a selection whose rows are records; it may look further ahead")
@@ -202,7 +153,14 @@ class Step(FileModel):
     content: Annotated[str, StringConstraints(pattern=r"^([\w-]+\.(mjml|html))?$")] = Field(
         default="", description="Template file in the campaign's folder: *.mjml or *.html"
     )
+    number: Annotated[int, Field(ge=1, strict=True)] | None = Field(
+        default=None,
+        description="The step's number in its campaign, which imports use; left out: its place in the file",
+    )
     selection: Name | None = Field(default=None, description="Who gets it: the name of a file in sql/selections")
+    target_group: TargetGroup | None = Field(
+        default=None, description="Who gets it, instead of `selection`: several selections, a frozen group, a copy"
+    )
     record: Name | None = Field(default=None, description="What the mail is about: a name under `records` in smp.yaml")
     block: Name | None = Field(default=None, description="True-or-false column of the record that stops the send (F27)")
     topic: Name = Field(description="What people can say yes or no to: a name under `topics` in smp.yaml")
@@ -219,7 +177,7 @@ class Step(FileModel):
     late_minutes: Annotated[int, Field(ge=0, strict=True)] = Field(
         default=60, description="How many minutes late a missed moment is still sent"
     )
-    next: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(/[a-z][a-z0-9_]*)?$")] | None = Field(
+    next: StepName | None = Field(
         default=None, description="The next step: its name, or campaign/step for one of another campaign (F01)"
     )
     schedule: AnySchedule | None = Field(default=None, validate_default=True, description="When it is sent")
@@ -238,10 +196,39 @@ class Step(FileModel):
         return "live" if self.internal is None else "internal"
 
     @property
+    def people(self) -> tuple[str, ...]:
+        """The selections of the people who get it."""
+        if self.target_group is not None:
+            return tuple(dict.fromkeys(self.target_group.selections))
+        return () if self.selection is None else (self.selection,)
+
+    @property
     def selections(self) -> tuple[str, ...]:
         """The selections that a send is planned from: who gets it and, for an internal step, about which records."""
-        names = (self.selection, self.internal.records if self.internal else None)
-        return tuple(dict.fromkeys(name for name in names if name is not None))
+        records = (self.internal.records,) if self.internal else ()
+        return tuple(dict.fromkeys((*self.people, *records)))
+
+    @property
+    def has_group(self) -> bool:
+        """Whether the step says who gets it: by a selection or a target group, not one by one as what triggers it."""
+        return self.selection is not None or self.target_group is not None
+
+    @property
+    def own_group(self) -> TargetGroup | None:
+        """The target group that is written to the lake as the step's own; None: it is planned from one selection."""
+        return None if self.target_group is None or self.target_group.is_plain else self.target_group
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether who gets it was laid down when the group was linked (F57)."""
+        return self.target_group is not None and self.target_group.evaluate == "once"
+
+    @field_validator("target_group")
+    @classmethod
+    def _one_way(cls, group: TargetGroup | None, info: ValidationInfo) -> TargetGroup | None:
+        if group is not None and info.data.get("selection") is not None:
+            raise refusal("`selection` and `target_group` both say who gets it", "name the selection in `target_group`")
+        return group
 
     @field_validator("schedule")
     @classmethod
@@ -271,6 +258,11 @@ class Campaign(FileModel):
     description: str = Field(default="", description="What the campaign is for")
     flow: StrictBool = Field(default=False, description="True: the steps follow one another (F01)")
     steps: dict[Name, Step] = Field(min_length=1, description="The steps, by their short name")
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """The number of each step: its own, or its place in the file, from 1."""
+        return {name: step.number or place for place, (name, step) in enumerate(self.steps.items(), 1)}
 
 
 class Record(FileModel):

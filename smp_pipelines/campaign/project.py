@@ -13,7 +13,8 @@ from functools import cached_property
 from pathlib import Path
 
 from smp_pipelines.campaign.document import Document, read_document
-from smp_pipelines.campaign.models import NAME_PATTERN, Campaign, Project, Record, Step
+from smp_pipelines.campaign.fields import NAME_PATTERN
+from smp_pipelines.campaign.models import Campaign, Project, Record, Step
 from smp_pipelines.campaign.wording import did_you_mean, validate
 from smp_pipelines.crm.catalog import Catalog, read_catalog
 from smp_pipelines.problems import Problem, ProjectError, SmpError
@@ -57,6 +58,11 @@ class StepRef:
     def content_key(self) -> str | None:
         """The key of the step whose mail an internal step shows (F26); None for a step with a mail of its own."""
         return self._key_of(self.step.internal.content if self.step.internal else None)
+
+    @property
+    def copied_key(self) -> str | None:
+        """The key of the step that the target group is taken over from (F53), or None."""
+        return self._key_of(self.step.target_group.copy_of if self.step.target_group else None)
 
     def _key_of(self, name: str | None) -> str | None:
         return name if name is None or "/" in name else f"{self.campaign}/{name}"

@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, Tag, ValidationError
 
 from smp_pipelines.campaign.document import Document, Place
-from smp_pipelines.campaign.models import NAME_PATTERN
+from smp_pipelines.campaign.fields import NAME_PATTERN
 from smp_pipelines.problems import Problem, ProjectError
 
 Model = TypeVar("Model", bound=BaseModel)
