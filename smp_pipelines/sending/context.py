@@ -49,7 +49,7 @@ def read_contexts(
     """
     people = _rows(connection, "crm.person", "person_id", [person_id for person_id, _ in recipients])
     organisations = _rows(
-        connection, "crm.organisation", "organisation_id", [row["organisation_id"] for row in people.values()]
+        connection, "crm.organisation", "organisation_id", [row.get("organisation_id") for row in people.values()]
     )
     records = _rows(connection, record.table, record.key, [key for _, key in recipients]) if record else {}
     contexts = {}
@@ -57,7 +57,7 @@ def read_contexts(
         person = people.get(person_id)
         if person is None or (record is not None and record_id not in records):
             continue
-        context = {"person": person, "organisation": organisations.get(person["organisation_id"])}
+        context = {"person": person, "organisation": organisations.get(person.get("organisation_id"))}
         contexts[person_id, record_id] = context | ({record_name: records[record_id]} if record and record_name else {})
     return contexts
 

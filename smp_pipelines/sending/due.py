@@ -21,6 +21,7 @@ from smp_pipelines.campaign.calendar import due_moment, has_ended, is_quiet, mom
 from smp_pipelines.campaign.project import LoadedProject, StepRef
 from smp_pipelines.sending import ledger
 from smp_pipelines.sending.ledger import Send, unfinished_sends
+from smp_pipelines.sending.overruling import stops_in_words
 from smp_pipelines.sending.status import StepStatus, read_statuses
 from smp_pipelines.stores.postgres import Connection
 
@@ -91,7 +92,7 @@ def due(connection: Connection, project: LoadedProject, now: datetime) -> tuple[
             if key not in states and _was_live(statuses[ref.key], moment) and isinstance(verdict, Skipped):
                 not_sent.append(verdict)
         elif key in states:
-            not_sent.append(Skipped(ref, states[key].format(key=key)))
+            not_sent.append(Skipped(ref, states[key]))
         elif isinstance(verdict, Skipped):
             not_sent.append(verdict)
         else:
@@ -171,13 +172,17 @@ def _recent_moments(project: LoadedProject, now: datetime) -> Iterator[tuple[str
 def _states(connection: Connection, keys: list[str]) -> dict[str, str]:
     """By key of a send that is there: why nothing has to be started for it, in words."""
     found = connection.execute(
-        "select send_key, state, exists (select from smp.send_change as c where c.send_id = s.send_id)"
+        "select send_id, send_key, state, exists (select from smp.send_change as c where c.send_id = s.send_id)"
         " from smp.send as s where send_key = any (%s)",
         (keys,),
     ).fetchall()
-    words = {(True, True): "was cancelled: {key}", (True, False): "was sent already: {key}"}
+    stopped = stops_in_words(connection, [send_id for send_id, *_rest in found])
     in_hand = "its last mails are in a worker's hands, or put off by the mail server"
-    return {key: words.get((state == "finished", cancelled), in_hand) for key, state, cancelled in found}
+    return {
+        key: stopped.get(send_id)
+        or (in_hand if state != "finished" else f"was {'cancelled' if cancelled else 'sent already'}: {key}")
+        for send_id, key, state, cancelled in found
+    }
 
 
 def _missed(project: LoadedProject, ref: StepRef, moment: datetime, now: datetime) -> str | None:

@@ -15,9 +15,11 @@ import duckdb
 from smp_pipelines.campaign.models import Step
 from smp_pipelines.campaign.project import LoadedProject, StepRef
 from smp_pipelines.sending import address
+from smp_pipelines.sending.audience_results import stop
 from smp_pipelines.sending.cap import Cap, cap_of, gather, hold
 from smp_pipelines.sending.ledger import ClaimRules, Purpose, Send, read_send
 from smp_pipelines.sending.runs import SelectionRun
+from smp_pipelines.sending.used import gather_used_since, hold_campaign
 from smp_pipelines.stores.lake import identifier, literal
 from smp_pipelines.stores.postgres import Connection, engine_sql
 
@@ -59,7 +61,8 @@ def plan(
 ) -> Send:
     """Write the rows of a send; a send that was planned before is left as it is.
 
-    With `records`, for an internal send, everybody in the selection gets every one of them (F26).
+    With `records`, for an internal send, everybody in the selection gets every one of them (F26). When a blocking
+    audience test failed at one of the runs, nobody is mailed, and the reason says why (X5).
     One planner a step at a time. Raises StaleSelectionError when another send of the step was
     planned after the selection read who received it: materialise it again and plan again.
     """
@@ -74,13 +77,16 @@ def plan(
         ).fetchone()
         if newer is not None:
             raise StaleSelectionError(selection.selection)
+        hold_campaign(connection, project, ref)
         rules = claim_rules(project, ref.step, send.purpose)
         cap = cap_of(project, ref, send)
         if cap is not None:
             hold(connection)
         gather(connection, lake, send, cap)
-        planned = _copy_rows(connection, lake, rules, send, selection, records, cap)
+        gather_used_since(connection, lake, project, ref, send, selection)
         runs = (selection.selection_run_id, records.selection_run_id if records else None)
+        stopped = stop(connection, send, [run for run in runs if run is not None])
+        planned = _copy_rows(connection, lake, rules, send, selection, records, cap, stopped)
         connection.execute(
             "update smp.send set state = 'open', planned = %s, planned_at = %s, selection_run_id = %s,"
             " records_run_id = %s, changed_tx = pg_current_xact_id() where send_id = %s",
@@ -97,12 +103,16 @@ def _copy_rows(
     selection: SelectionRun,
     records: SelectionRun | None,
     cap: Cap | None,
+    stopped: str | None,
 ) -> int:
     columns = "recipient_key, seq, person_id, record_id, state, reason, duplicate_of"
+    # a failing audience test stops whoever would be mailed; everybody else has a reason of their own (X5)
+    instead = f"replace ('skipped' as state, coalesce(reason, {literal(stopped)}) as reason)" if stopped else ""
+    judged = f"select * {instead} from ({planning_query(rules, selection, records)})"
     with tempfile.TemporaryDirectory(prefix="smp-plan-") as folder:
         file = Path(folder) / "rows.csv"
-        rows = f"select {int(send.send_id)} as send_id, {columns} from ({planning_query(rules, selection, records)})"
-        lake.execute(f"copy ({rows}) to {literal(str(file))} (format csv, header false)", _parameters(rules, cap))
+        rows = f"select {int(send.send_id)} as send_id, {columns} from ({judged})"
+        lake.execute(f"copy ({rows}) to {literal(str(file))} (format csv, header false)", judging_values(rules, cap))
         statement = f"copy smp.message (send_id, {columns}) from stdin (format csv)"
         with connection.cursor() as cursor:
             with file.open("rb") as source, cursor.copy(statement) as target:
@@ -116,19 +126,24 @@ def planning_query(rules: ClaimRules, selection: SelectionRun, records: Selectio
 
     Its values are parameters.
     """
+    people = f"{selection.table} as people at (version => {int(selection.snapshot_id)})"
+    shown = f"{records.table} at (version => {int(records.snapshot_id)})" if records else ""
+    return judging_query(rules, people, shown)
+
+
+def judging_query(rules: ClaimRules, people: str, records: str = "") -> str:
+    """The same for any source of people, as FROM takes it under the name `people`; its values are `judging_values`."""
     record = rules.record
     shown, record_id = "", identifier(record.key) if record else "null::bigint"
     if record and records:
-        rows = f"{records.table} at (version => {int(records.snapshot_id)})"
-        shown = f" cross join (select distinct {record_id} as record_id from {rows}) as shown"
+        shown = f" cross join (select distinct {record_id} as record_id from {records}) as shown"
         record_id = "shown.record_id"
     once, nth = "1", "row_number() over (partition by j.reason is null, j.person_id order by j.record_id)"
     schema, _, table = record.table.partition(".") if record else ("", "", "")
     gone = f"when r.{identifier(record.key)} is null then 'record_gone'" if record else ""
     blocked = f" when r.{identifier(rules.block)} then 'record_blocked'" if record and rules.block else ""
     return engine_sql("planning/plan.sql").format(
-        selection=selection.table,
-        snapshot=int(selection.snapshot_id),
+        people=people,
         shown=shown,
         record_id=record_id,
         how_manieth=once if rules.deduplicate or not record else nth,
@@ -141,7 +156,8 @@ def planning_query(rules: ClaimRules, selection: SelectionRun, records: Selectio
     )
 
 
-def _parameters(rules: ClaimRules, cap: Cap | None) -> dict[str, object]:
+def judging_values(rules: ClaimRules, cap: Cap | None) -> dict[str, object]:
+    """The values of the parameters of `planning_query`."""
     return {
         **address.RULE,
         "cap": cap.mails if cap else None,

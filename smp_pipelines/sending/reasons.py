@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+AUDIENCE_TEST = "audience_test"
+"""The reason of whoever is in a send that an audience test stopped; after a colon come the test's words (X5)."""
 REASONS: dict[str, str] = {
     "person_gone": "is no longer in the CRM",
     "person_blocked": "is blocked: never contact",
@@ -13,6 +15,8 @@ REASONS: dict[str, str] = {
     "no_consent": "never said yes to this topic",
     "record_gone": "the linked record is no longer in the CRM",
     "record_blocked": "the linked record is blocked",
+    "used_in_campaign": "got, or gets, another step of this campaign that this one leaves alone",
+    AUDIENCE_TEST: "stopped by an audience test",
     "frequency_cap": "has had as many mails as the frequency cap allows",
     "duplicate_address": "shares the address with somebody who gets this mail",
     "lease_expired": "the worker stopped while it had this mail in hand: nobody knows whether it left",
@@ -30,4 +34,6 @@ REASONS: dict[str, str] = {
 
 def explain(reason: str) -> str:
     """The words for a reason; a reason without words is shown as it is."""
+    if reason.startswith(f"{AUDIENCE_TEST}: "):
+        return f"{REASONS[AUDIENCE_TEST]}: {reason.removeprefix(f'{AUDIENCE_TEST}: ')}"
     return REASONS.get(reason, reason)
