@@ -19,6 +19,8 @@ from statistics import median
 from bench.row import Row, Stopwatch, spread
 from bench.world import World, copy_sample
 
+VALIDATE = ("-m", "dagster", "definitions", "validate", "-m", "smp_pipelines.definitions")
+"""The arguments with which Python loads a project as Dagster does."""
 _CAMPAIGNS = 20
 _PATIENCE = 10.0
 _STEP = """  step_{number}:
@@ -70,9 +72,9 @@ def run(world: World) -> list[Row]:
         for project, watch in ((large, loading), (small, fixed)):
             before = _processor_of_children()
             with watch.lap():
-                _run(world, project, "-m", "dagster", "definitions", "validate", "-m", "smp_pipelines.definitions")
+                run_python(world, project, *VALIDATE)
             used.append(_processor_of_children() - before)
-    parts = json.loads(_run(world, large, "-c", _PARTS).splitlines()[-1])
+    parts = json.loads(run_python(world, large, "-c", _PARTS).splitlines()[-1])
     told = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in parts.items())
     return [
         Row(
@@ -121,7 +123,8 @@ def _processor_of_children() -> float:
     return spent.children_user + spent.children_system
 
 
-def _run(world: World, project: Path, *arguments: str) -> str:
+def run_python(world: World, project: Path, *arguments: str) -> str:
+    """What a fresh Python prints on a project; AssertionError with its last words when it fails."""
     dagster_home = world.folder / "dagster home"
     dagster_home.mkdir(exist_ok=True)
     (dagster_home / "dagster.yaml").write_text("telemetry: {enabled: false}\n", encoding="utf-8")

@@ -23,10 +23,14 @@ select
     moment + interval 1 hour as finished_at
 from bench_send;
 
+-- in the order of the numbers, without sorting: the sends are few, so each row finds its own on the way
 insert into smp.message by name
-with row_numbers as (
-    select send, n, 1 + (send * 104729 + n * 7919) % getvariable('bench_people') as person_id
-    from range(200) as s (send), range(getvariable('bench_moments') // 200) as r (n)
+with numbers as (
+    select i // (getvariable('bench_moments') // 200) as send, i % (getvariable('bench_moments') // 200) as n
+    from range(getvariable('bench_moments') // 200 * 200) as t (i)
+),
+people as (
+    select send, n, 1 + (send * 104729 + n * 7919) % getvariable('bench_people') as person_id from numbers
 )
 select
     -1 - s.send as send_id,
@@ -41,5 +45,4 @@ select
     case hash(person_id, s.send) % 100 when 0 then 'refused' when 1 then 'connection_lost' end as reason,
     hash(person_id, s.send) % 100 <> 0 as received,
     s.moment + to_milliseconds(n) as settled_at
-from row_numbers join bench_send as s using (send)
-order by s.send, n;
+from people join bench_send as s using (send);

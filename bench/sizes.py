@@ -10,11 +10,15 @@ LAPS = 3
 """How often a measured thing is done; the middle lap counts."""
 _MOMENTS_A_PERSON = 5
 _QUICK_PEOPLE = 5_000
+_CROWD = 10
+"""The crowd is this many times the people of the other cases."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many people, contact moments, rows to plan, people to change, mails to deliver and continuous steps."""
+    """How many people, contact moments, rows to plan, people to change, mails to deliver, continuous steps and
+    selections; and of the crowd, the large CRM that is in the lake only: people, moments, tickets, a large audience.
+    """
 
     people: int
     moments: int
@@ -22,12 +26,30 @@ class Sizes:
     changed: int
     mails: int
     steps: int
+    selections: int
+    crowd_people: int
+    crowd_moments: int
+    crowd_tickets: int
+    crowd_audience: int
     laps: int = LAPS
 
     @classmethod
     def of(cls, people: int, steps: int) -> Sizes:
         """The sizes for a number of people, in the proportions of the targets: all are planned, 1 in 100 changes."""
-        return cls(people, people * _MOMENTS_A_PERSON, people, people // 100, min(60_000, people // 25), steps)
+        crowd = people * _CROWD
+        return cls(
+            people=people,
+            moments=people * _MOMENTS_A_PERSON,
+            recipients=people,
+            changed=people // 100,
+            mails=min(60_000, people // 25),
+            steps=steps,
+            selections=steps * 5 // 2,
+            crowd_people=crowd,
+            crowd_moments=crowd * _MOMENTS_A_PERSON,
+            crowd_tickets=crowd * 2,
+            crowd_audience=people,
+        )
 
     @classmethod
     def quick(cls) -> Sizes:

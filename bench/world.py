@@ -116,8 +116,9 @@ def planned_step(number: int) -> str:
     return f"{_CAMPAIGN}/planned_{number}"
 
 
-def copy_sample(folder: Path) -> None:
-    """Copy the sample project's files to a folder."""
+def copy_sample(folder: Path) -> Path:
+    """Copy the sample project's files to a folder, which is given back."""
     for name in ("campaigns", "sql"):
         shutil.copytree(REPOSITORY / name, folder / name, dirs_exist_ok=True)
     shutil.copy(REPOSITORY / "smp.yaml", folder)
+    return folder
