@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 
 from smp_pipelines.campaign.project import load_project
-from smp_pipelines.commands import ledger, person, selection, send, step, suppression
+from smp_pipelines.commands import group, ledger, person, selection, send, step, suppression
 from smp_pipelines.commands.shared import Project, deployment, local_moment, out, print_table, print_ticked, settings
+from smp_pipelines.commands.test import run_tests
 from smp_pipelines.deployment import check
 from smp_pipelines.problems import SmpError
 from smp_pipelines.stores.clock import SystemClock
@@ -27,12 +28,14 @@ app = typer.Typer(
 for name, commands in (
     ("step", step.app),
     ("selection", selection.app),
+    ("group", group.app),
     ("ledger", ledger.app),
     ("send", send.app),
     ("person", person.app),
     ("suppression", suppression.app),
 ):
     app.add_typer(commands, name=name)
+app.command("test")(run_tests)
 
 
 @app.callback()

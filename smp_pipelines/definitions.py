@@ -6,8 +6,10 @@ from functools import lru_cache
 
 import dagster as dg
 
+from smp_pipelines.assets.groups import group_assets, link_job
 from smp_pipelines.assets.jobs import cancel_job, status_job
 from smp_pipelines.assets.mirror import mirror_assets
+from smp_pipelines.assets.overruling import overrule_job
 from smp_pipelines.assets.reports import report_assets
 from smp_pipelines.assets.runs import JOB_NAME
 from smp_pipelines.assets.selections import selection_assets
@@ -35,6 +37,7 @@ def build_definitions(deployment: Deployment, clock: Clock | None = None) -> dg.
         assets=[
             mirror_assets(deployment),
             *selection_assets(deployment),
+            *group_assets(deployment),
             *send_assets(deployment),
             *trigger_assets(deployment),
             *report_assets(deployment),
@@ -45,6 +48,8 @@ def build_definitions(deployment: Deployment, clock: Clock | None = None) -> dg.
             test_mail_job(deployment, clock),
             status_job(deployment, clock),
             cancel_job(deployment, clock),
+            overrule_job(deployment, clock),
+            link_job(deployment, clock),
         ],
         schedules=step_schedules(deployment, clock),
         sensors=[lifecycle_sensor(deployment, clock)],

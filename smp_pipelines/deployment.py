@@ -16,10 +16,14 @@ from smp_pipelines.campaign.calendar import is_quiet
 from smp_pipelines.campaign.checks import check_project
 from smp_pipelines.campaign.content import check_content
 from smp_pipelines.campaign.project import StepRef, load_project
+from smp_pipelines.explaining import Explaining
+from smp_pipelines.history import History
 from smp_pipelines.problems import Problem, ProjectError, SmpError
 from smp_pipelines.reporting.report import Published, publish, refresh_metrics
+from smp_pipelines.selection.audience_tests import is_of
 from smp_pipelines.selection.library import load_library
-from smp_pipelines.sending import cancelling, ledger, unknown
+from smp_pipelines.selection.unit_tests import read_all_cases
+from smp_pipelines.sending import cancelling, ledger, overruling, unknown
 from smp_pipelines.sending.context import Recipient
 from smp_pipelines.sending.delivery import Delivering, Delivery
 from smp_pipelines.sending.due import Due, Skipped, due, ended
@@ -30,11 +34,13 @@ from smp_pipelines.sending.message import MessageBuilder
 from smp_pipelines.sending.planning import StaleSelectionError, plan
 from smp_pipelines.sending.runs import SelectionRun, read_selection_run
 from smp_pipelines.sending.status import StatusChange, change_status, read_status, read_statuses
+from smp_pipelines.sending.target import refuse_unlinked
 from smp_pipelines.sending.testmail import refuse_outsiders, testmail_key
 from smp_pipelines.sending.transports import open_transport
 from smp_pipelines.stores.clock import Clock
 from smp_pipelines.stores.locks import locked
 from smp_pipelines.stores.settings import Settings
+from smp_pipelines.target_groups import TargetGroups
 from smp_pipelines.warehouse import Warehouse
 
 MOMENTS = "smp.contact_moment"
@@ -54,31 +60,51 @@ class Deployment(Warehouse):
         """The project's selections over this deployment's stores."""
         return Audiences(self)
 
+    @cached_property
+    def groups(self) -> TargetGroups:
+        """The target groups of the project's steps that are more than one selection."""
+        return TargetGroups(self, self.audiences)
+
+    @cached_property
+    def history(self) -> History:
+        """The past of the project's selections and sends."""
+        return History(self, self.audiences)
+
+    @cached_property
+    def explaining(self) -> Explaining:
+        """Why somebody gets a step or not (X4)."""
+        return Explaining(self, self.audiences)
+
     def change_status(
         self, step: str, status: str, now: datetime, by: str, reason: str | None = None
     ) -> StatusChange | None:
         """Give a step another status; None when it has it already.
 
-        Raises SmpError for a step that does not exist, and when a step with errors would go live (F39).
+        Raises SmpError for a step that does not exist, and when a step would go live with errors (F39), or with a
+        schedule and a frozen group that nobody linked: at its moment nobody is there to see that (F57).
         """
         ref = self.project.step(step)
         if status == "live":
             self.refuse_incomplete(ref)
         with self.connection() as postgres:
+            if status == "live" and ref.step.schedule is not None:
+                refuse_unlinked(postgres, ref)
             return change_status(postgres, ref.key, status, now, by, reason)
 
     def refuse_incomplete(self, ref: StepRef) -> None:
         """Raise ProjectError with what is wrong in the files that a step is made of: it must not be sent (F17, F39)."""
         for name in ref.step.selections:
             self.library.get(name)
-        selections = [self.library.folder / f"{name}.sql" for name in ref.step.selections]
         shown = self.project.campaigns_folder / (ref.content_key or ref.key).partition("/")[0]
         problems = [
             problem
             for problem in [*check_project(self.project), *check_content(ref, self.project), *self.library.problems]
             if not problem.warning
             and problem.file
-            and ({ref.folder, shown} & set(problem.file.parents) or problem.file in selections)
+            and (
+                {ref.folder, shown} & set(problem.file.parents)
+                or is_of(problem.file, ref.step.selections, self.library.folder)
+            )
         ]
         if problems:
             raise ProjectError(problems)
@@ -87,8 +113,9 @@ class Deployment(Warehouse):
         """Raise SmpError when a step may not be sent at this moment: it is not live, or it is night (F22, F23)."""
         with self.connection() as postgres:
             status = read_status(postgres, ref.key)
-        if status.status != "live":
-            raise SmpError(f"{ref.key} is {status.status}; only live sends: `smp step status {ref.key} live`")
+            if status.status != "live":
+                raise SmpError(f"{ref.key} is {status.status}; only live sends: `smp step status {ref.key} live`")
+            refuse_unlinked(postgres, ref)
         if is_quiet(now.astimezone(self.project.settings.zone).time()):
             raise SmpError("nothing is sent between 23:00 and 06:00")
 
@@ -117,21 +144,21 @@ class Deployment(Warehouse):
             return ledger.open_send(postgres, send_key, ref.key, moment, now, run_id, ref.step.purpose)
 
     def plan(self, ref: StepRef, send: Send, now: datetime, run_id: str | None) -> Send:
-        """Plan a send from the selections that this Dagster run materialised, or from fresh ones.
+        """Plan a send from what this Dagster run materialised, its selections or its target group, or from fresh ones.
 
-        An internal send has two: the colleagues, and the records that each of them gets (F26).
+        An internal send has two selections: the colleagues, and the records that each of them gets (F26).
         """
         self.refuse_incomplete(ref)
         if send.state != "planning":
             return send
-        if ref.step.selection is None:
+        if not ref.step.has_group:
             raise SmpError(f"{ref.key} has no selection")
+        names = (ref.key,) if ref.step.own_group else ref.step.selections
         with self.connection() as postgres:
-            names = ref.step.selections if run_id else ()
-            found = [read_selection_run(postgres, name, str(run_id)) for name in names]
+            found = [read_selection_run(postgres, name, run_id) for name in names] if run_id else []
             for _attempt in range(5):
                 made = [each for each in found if each is not None]
-                if len(made) < len(ref.step.selections):
+                if len(made) < len(names):
                     made = self._fresh_selections(ref, now, run_id)
                 try:
                     records = made[-1] if ref.step.internal else None
@@ -145,11 +172,11 @@ class Deployment(Warehouse):
         record = self.project.record(ref)
         judged_by = ["crm.person", "crm.consent", "crm.suppression", *([record.table] if record else [])]
         self.mirror(judged_by)
-        runs = []
-        for name in ref.step.selections:
-            self.audiences.refresh(name, now, run_id)
-            runs.append(self.audiences.materialise(name, now, run_id).run)
-        return runs
+        if ref.step.is_frozen:
+            self.mirror_moments()
+            return [self.groups.evaluate(ref, now, run_id).run]
+        runs = self.groups.fresh_runs(ref, now, run_id)
+        return [self.groups.evaluate(ref, now, run_id, runs).run] if ref.step.own_group else runs
 
     def open_and_plan_given(
         self,
@@ -215,6 +242,26 @@ class Deployment(Warehouse):
         with self.connection() as postgres:
             return cancelling.cancel(postgres, ledger.read_send(postgres, number), now, by, reason)
 
+    def overrule(self, number: int, by: str, reason: str, clock: Clock, run_id: str) -> Sent:
+        """Let a send go that an audience test stopped, as a new send, once and with audit (X5); asked again, go on.
+
+        Raises SmpError that says why it may not go. `run_id` is that of the selections that are evaluated for it.
+        """
+        now = clock.now()
+        with self.connection() as postgres:
+            send = ledger.read_send(postgres, number)
+            new = overruling.under_way(postgres, send)
+        ref = self.project.step(send.step)
+        self.refuse_to_send(ref, now)
+        self.refuse_incomplete(ref)
+        if new is None:
+            runs = self._fresh_selections(ref, now, run_id)
+            with self.connection() as postgres:
+                overruling.refuse_new_failures(postgres, send, [run.selection_run_id for run in runs])
+                new = overruling.open_overruled(postgres, send, ref.step.purpose, now, by, reason, run_id)
+        new = self.plan(ref, new, now, run_id)
+        return self._sent(new, self.deliver(new, clock))
+
     def look_up(self, send: Send, now: datetime) -> Counter[str]:
         """Ask the transport what became of the unknown rows of a send, and resolve those that it knows."""
         step = self.project.step(send.step).step
@@ -243,4 +290,6 @@ def check(settings: Settings) -> list[Problem]:
         return error.problems
     contents = [problem for ref in project.steps() for problem in check_content(ref, project)]
     # a layout that several steps share is told once
-    return list(dict.fromkeys([*check_project(project), *contents, *load_library(project).problems]))
+    library = load_library(project)
+    tests = read_all_cases(project, library)[1]
+    return list(dict.fromkeys([*check_project(project), *contents, *library.problems, *tests]))

@@ -9,6 +9,7 @@ from smp_pipelines.deployment import Deployment
 from smp_pipelines.reporting.throughput import Throughput, read_throughput
 from smp_pipelines.sending import ledger
 from smp_pipelines.sending.ledger import Send, Totals
+from smp_pipelines.sending.overruling import stops_in_words
 from smp_pipelines.sending.proof import Proof, prove
 from smp_pipelines.sending.reasons import explain
 
@@ -25,6 +26,7 @@ def send_metadata(deployment: Deployment, send: Send, held: str | None = None) -
         totals = ledger.totals(postgres, send)
         (proof,) = prove(postgres, send.send_id)
         speed = read_throughput(postgres, send)
+        stopped = stops_in_words(postgres, [send.send_id]).get(send.send_id)
     metadata: Metadata = {
         "send": send.send_key,
         "report": dg.MetadataValue.url(f"{deployment.settings.pages_url}/sends/{send.send_id}"),
@@ -35,6 +37,8 @@ def send_metadata(deployment: Deployment, send: Send, held: str | None = None) -
     }
     if held:
         metadata["held"] = held
+    if stopped:
+        metadata["audience test"] = stopped
     return metadata | _speed(deployment, speed) | _why_not(totals)
 
 

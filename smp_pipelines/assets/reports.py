@@ -16,7 +16,7 @@ from smp_pipelines.stores.lake import rows
 def report_assets(deployment: Deployment) -> list[dg.AssetsDefinition]:
     """The chain from the ledger to the file that analysts open."""
     steps = deployment.project.steps()
-    sends = [send_key(ref) for ref in steps if ref.step.selection is not None or is_triggered(ref)]
+    sends = [send_key(ref) for ref in steps if ref.step.has_group or is_triggered(ref)]
 
     @dg.asset(deps=sends, group_name="reports", kinds={"ducklake"})
     def contact_moments() -> dg.MaterializeResult:

@@ -7,6 +7,7 @@ from datetime import datetime
 import dagster as dg
 
 from smp_pipelines.assets.facts import CLOCK_TAG, MOMENT_TAG, SEND_KEY_TAG, STEP_TAG
+from smp_pipelines.assets.groups import group_key
 from smp_pipelines.assets.mirror import table_key
 from smp_pipelines.assets.selections import selection_key
 from smp_pipelines.assets.sends import is_triggered, send_key
@@ -20,7 +21,9 @@ _DOWNSTREAM = [dg.AssetKey("contact_moments"), dg.AssetKey("flow_metrics"), dg.A
 
 def step_assets(deployment: Deployment, ref: StepRef) -> list[dg.AssetKey]:
     """From the crm tables that the step needs to the report file."""
-    upstream = [name for each in ref.step.selections for name in deployment.library.with_upstream(each)]
+    # a frozen group is as it was linked: its selections need not run
+    evaluated = () if ref.step.is_frozen else ref.step.selections
+    upstream = [name for each in evaluated for name in deployment.library.with_upstream(each)]
     names = list(dict.fromkeys(upstream))
     tables = {table for name in names for table in deployment.library.dependencies(name) if table.startswith("crm.")}
     tables |= {"crm.person", "crm.consent", "crm.suppression", *deployment.library.mart_tables()}
@@ -30,6 +33,7 @@ def step_assets(deployment: Deployment, ref: StepRef) -> list[dg.AssetKey]:
         *(table_key(table) for table in sorted(tables)),
         table_key(MOMENTS),
         *(selection_key(name) for name in names),
+        *([group_key(ref)] if ref.step.own_group else []),
         send_key(ref),
         *_DOWNSTREAM,
     ]

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from smp_pipelines.assets.facts import SEND_KEY_TAG, STEP_TAG, RunFacts, read_facts, told
+from smp_pipelines.assets.groups import group_key
 from smp_pipelines.assets.outcomes import send_metadata
 from smp_pipelines.assets.progress import Progress
 from smp_pipelines.assets.selections import selection_key
@@ -19,27 +20,28 @@ def send_key(ref: StepRef) -> dg.AssetKey:
 
 def is_triggered(ref: StepRef) -> bool:
     """Whether a step is sent to people who are given, by what triggers it, and not to a selection (F05)."""
-    return ref.step.send == "trigger" and ref.step.selection is None
+    return ref.step.send == "trigger" and not ref.step.has_group
 
 
 def send_assets(deployment: Deployment) -> list[dg.AssetsDefinition]:
     """One graph-backed asset per step that is sent to a selection."""
-    return [_send_asset(deployment, ref) for ref in deployment.project.steps() if ref.step.selection is not None]
+    return [_send_asset(deployment, ref) for ref in deployment.project.steps() if ref.step.has_group]
 
 
 def _send_asset(deployment: Deployment, ref: StepRef) -> dg.AssetsDefinition:
     return dg.AssetsDefinition.from_graph(
         _graph(deployment, ref),
-        keys_by_input_name={name: selection_key(key) for name, key in _upstream(ref).items()},
+        keys_by_input_name=_upstream(ref),
         keys_by_output_name={"result": send_key(ref)},
         group_name=ref.campaign,
         descriptions_by_output_name={"result": f"{ref.step.name}. {ref.step.description}".strip()},
     )
 
 
-def _upstream(ref: StepRef) -> dict[str, str]:
-    """The selections that a send is planned from: who gets it and, of an internal step, the records (F26)."""
-    return dict(zip(("selection", "records"), ref.step.selections, strict=False))
+def _upstream(ref: StepRef) -> dict[str, dg.AssetKey]:
+    """What a send is planned from: who gets it (selection or own group) and, of an internal step, the records (F26)."""
+    keys = [group_key(ref)] if ref.step.own_group else [selection_key(name) for name in ref.step.selections]
+    return dict(zip(("selection", "records"), keys, strict=False))
 
 
 def _graph(deployment: Deployment, ref: StepRef) -> dg.GraphDefinition:

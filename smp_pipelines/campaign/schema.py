@@ -10,15 +10,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from smp_pipelines.campaign.audience_tests import AudienceTests
+from smp_pipelines.campaign.criteria_schema import json_schema as criteria_schema
 from smp_pipelines.campaign.models import Campaign, Project
+from smp_pipelines.selection.unit_tests_file import UnitTests
 
 
 def json_schemas() -> dict[str, dict[str, Any]]:
-    """Give the schemas by the name of the file they describe: `campaign` and `smp`."""
-    return {
-        name: {"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema()}
-        for name, model in (("campaign", Campaign), ("smp", Project))
-    }
+    """Give the schemas by the name of the file they describe: `campaign`, `smp` and so on."""
+    models = (("campaign", Campaign), ("smp", Project), ("checks", AudienceTests), ("unit_tests", UnitTests))
+    schemas = {name: model.model_json_schema() for name, model in models} | {"criteria": criteria_schema()}
+    draft = "https://json-schema.org/draft/2020-12/schema"
+    return {name: {"$schema": draft, **schema} for name, schema in schemas.items()}
 
 
 def schema_files() -> dict[str, str]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import getpass
 from collections import Counter
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from uuid import uuid4
 
 import typer
 
 from smp_pipelines.commands.shared import deployment, out, print_table
 from smp_pipelines.problems import SmpError
+from smp_pipelines.sending.overruling import stops_in_words
 from smp_pipelines.sending.reasons import explain
 from smp_pipelines.stores.clock import SystemClock
 
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
     from smp_pipelines.deployment import Deployment
     from smp_pipelines.sending.sends import Listed
 
-app = typer.Typer(help="Sends: list, show, deliver, cancel.", no_args_is_help=True)
+app = typer.Typer(help="Sends: list, show, audience, deliver, cancel.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -34,6 +37,7 @@ def send_list(
         now = SystemClock().now()
         with loaded.connection() as postgres:
             listed = list_sends(postgres, key, limit)
+            stopped = stops_in_words(postgres, [each.send.send_id for each in listed])
         skipped = [each for each in loaded.due(now)[1] if key in (None, each.ref.key)]
         rows = [
             [
@@ -55,6 +59,8 @@ def send_list(
         for each in listed:
             if each.send.state != "finished":
                 out.print(f"send {each.send.send_id}: {_standing(loaded, each, now)}", markup=False)
+            if each.send.send_id in stopped:
+                out.print(f"send {each.send.send_id}: {stopped[each.send.send_id]}", markup=False)
     for line in dict.fromkeys(f"{each.ref.key}: not sent now, {each.why}" for each in skipped):
         out.print(line, markup=False)
 
@@ -72,12 +78,15 @@ def send_show(number: Annotated[int, typer.Argument(help="The send's number.")])
             send = read_send(postgres, number)
             proofs, reasons = prove(postgres, number), read_reasons(postgres, number)
             changes = read_send_changes(postgres, send)
+            stopped = stops_in_words(postgres, [number]).get(number)
             listed = [each for each in list_sends(postgres, send.step) if each.send.send_id == number]
         out.print(f"{send.send_key}, {send.purpose}, {send.state}", markup=False)
         out.print(f"for the moment {send.moment.astimezone(zone):%Y-%m-%d %H:%M}")
         for each in listed:
             if send.state != "finished":
                 out.print(_standing(loaded, each, SystemClock().now()), markup=False)
+        if stopped:
+            out.print(stopped, markup=False)
         for proof in proofs:
             out.print(proof.sentence)
             for finding in proof.findings:
@@ -88,6 +97,22 @@ def send_show(number: Annotated[int, typer.Argument(help="The send's number.")])
             when = f"{change.changed_at.astimezone(zone):%Y-%m-%d %H:%M}"
             why = f": {change.reason}" if change.reason else ""
             out.print(f"{when} {change.change} by {change.changed_by}, {change.messages:,} mails{why}", markup=False)
+
+
+@app.command("audience")
+def send_audience(
+    number: Annotated[int, typer.Argument(help="The send's number.")],
+    csv: Annotated[Path | None, typer.Option(help="Write everybody to this CSV file: keys, no addresses.")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="How many people to show.")] = 10,
+) -> None:
+    """The audience of a send exactly as it was, compared with who was mailed (X7)."""
+    from smp_pipelines.commands.audience import print_audience
+
+    with deployment() as loaded:
+        found = loaded.history.of_send(number, limit, csv)
+        print_audience(found, loaded.project.settings.zone)
+    if csv is not None:
+        out.print(f"everybody is in {csv}", markup=False)
 
 
 @app.command("deliver")
@@ -110,6 +135,26 @@ def send_deliver(
         out.print(f"  {count:,} {'put off' if what == 'planned' else explain(what)}", markup=False)
     if done.held:
         out.print(f"held: {done.held}", markup=False)
+
+
+@app.command("overrule")
+def send_overrule(
+    number: Annotated[int, typer.Argument(help="The number of the send that an audience test stopped.")],
+    reason: Annotated[str, typer.Option(help="Why; kept in the audit.")],
+    by: Annotated[str | None, typer.Option(help="Who; default: you.")] = None,
+) -> None:
+    """Send after all what a blocking audience test stopped: once, as a new send from a fresh selection (X5)."""
+    with deployment() as loaded:
+        sent = loaded.overrule(number, by or getpass.getuser(), reason, SystemClock(), uuid4().hex)
+        with loaded.connection() as postgres:
+            told = stops_in_words(postgres, [sent.send.send_id])
+    totals = sent.totals
+    out.print(f"send {sent.send.send_id} {told[sent.send.send_id]}", markup=False)
+    out.print(f"{totals.all} selected, {totals.accepted} accepted, {totals.skipped} skipped, {totals.open} waiting")
+    for why, count in totals.reasons.items():
+        out.print(f"  {count} {explain(why)}", markup=False)
+    if sent.held:
+        out.print(f"held: {sent.held}", markup=False)
 
 
 @app.command("cancel")

@@ -140,8 +140,8 @@ def step_send(
         if not person:
             due = by_hand(ref, now)
             loaded.refuse_to_send(ref, now)
-            if _is_sent(loaded, due):
-                out.print(f"{ref.key} was sent already, and a one-off step is sent once: nobody gets it now")
+            if why := _why_not_again(loaded, due):
+                out.print(f"{ref.key} {why}", markup=False)
         with open_instance(loaded.settings, loaded.url) as instance:
             ticker = Ticker(loaded, instance)
             if person:
@@ -157,10 +157,14 @@ def step_send(
             raise typer.Exit(1)
 
 
-def _is_sent(loaded: Deployment, due: Due) -> bool:
-    """Whether a send is finished already; of a step that is sent by hand again and again it never is."""
+def _why_not_again(loaded: Deployment, due: Due) -> str | None:
+    """Why a send that is finished mails nobody any more; None of a step that is sent by hand again and again."""
     from smp_pipelines.sending.ledger import read_send
+    from smp_pipelines.sending.overruling import stops_in_words
 
     with loaded.connection() as postgres, contextlib.suppress(SmpError):
-        return read_send(postgres, due.send_key).state == "finished"
-    return False
+        send = read_send(postgres, due.send_key)
+        if send.state == "finished":
+            sent = "was sent already, and a one-off step is sent once: nobody gets it now"
+            return stops_in_words(postgres, [send.send_id]).get(send.send_id, sent)
+    return None

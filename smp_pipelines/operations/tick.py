@@ -112,7 +112,7 @@ def _failure(result: dg.ExecuteInProcessResult) -> str | None:
 
 def by_hand(ref: StepRef, now: datetime) -> Due:
     """A send that somebody asks for now; a one-off step is sent once, whoever asks and however often."""
-    if ref.step.selection is None:
+    if not ref.step.has_group:
         raise SmpError(f"{ref.key} has no selection: say who gets it, with --person ID")
     key = f"{ref.key}@once" if ref.step.send == "one_off" else f"{ref.key}@{now.isoformat(timespec='seconds')}"
     return Due(ref, now, key)

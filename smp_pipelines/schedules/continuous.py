@@ -20,7 +20,7 @@ def step_schedules(deployment: Deployment, clock: Clock) -> list[dg.ScheduleDefi
     return [
         _schedule(deployment, ref, ref.step.schedule, clock)
         for ref in deployment.project.steps()
-        if ref.step.schedule is not None and ref.step.selection is not None
+        if ref.step.schedule is not None and ref.step.has_group
     ]
 
 

@@ -14,10 +14,12 @@ from smp_pipelines.campaign.models import Schedule
 from smp_pipelines.campaign.project import LoadedProject, StepRef
 from smp_pipelines.campaign.wording import did_you_mean
 from smp_pipelines.problems import Problem, ProjectError, SmpError
+from smp_pipelines.selection.audience_tests import AudienceTest, read_audience_tests
 from smp_pipelines.selection.clock import rewrite_clock
-from smp_pipelines.selection.compiler import Selection, describe, read_selections
+from smp_pipelines.selection.compiler import Selection, describe, read_selections, selection_files
 from smp_pipelines.selection.exclusion import check_continuous
 from smp_pipelines.selection.gate import duckdb_sql, examine, tables_of
+from smp_pipelines.selection.inlining import inlined
 from smp_pipelines.selection.lineage import column_lineage
 
 _ANY_MOMENT = datetime(2000, 1, 1, tzinfo=UTC)
@@ -37,36 +39,70 @@ class Mart:
 class SelectionLibrary:
     """The selections of one project, with the problems of those that are broken."""
 
-    def __init__(self, project: LoadedProject, selections: Mapping[str, Selection], problems: list[Problem]) -> None:
+    def __init__(
+        self,
+        project: LoadedProject,
+        selections: Mapping[str, Selection],
+        problems: list[Problem],
+        tests: Mapping[str, tuple[AudienceTest, ...]],
+    ) -> None:
         self._project = project
+        self._tests = tests
         self._selections = dict(selections)
         self.folder = project.folder / "sql" / "selections"
-        self.names: tuple[str, ...] = tuple(sorted(path.stem for path in self.folder.glob("*.sql")))
+        self._files = selection_files(self.folder)
+        self.names: tuple[str, ...] = tuple(self._files)
         self.problems = problems
+
+    def file(self, name: str) -> Path:
+        """The file that a selection is written in: SQL or criteria; where it would be, when there is none."""
+        return self._files.get(name, self.folder / f"{name}.sql")
 
     def get(self, name: str) -> Selection:
         """A compiled selection. Raises ProjectError with its problems, SmpError when there is none of that name."""
         if name in self._selections:
             return self._selections[name]
-        problems = [problem for problem in self.problems if problem.file == self.folder / f"{name}.sql"]
+        problems = [problem for problem in self.problems if problem.file == self.file(name)]
         if problems:
             raise ProjectError(problems)
+        if name in self._files:
+            # the problem of a circle stands in one of its files
+            words = "this selection reads itself through others"
+            raise ProjectError([Problem(self.file(name), None, words, "`smp check` shows the circle")])
         remedy = did_you_mean(name, self.names)
         raise SmpError(f"there is no selection {name}" + (f"\n    → {remedy}" if remedy else ""))
+
+    @property
+    def compiled(self) -> Mapping[str, Selection]:
+        """The selections without problems of their own, by name."""
+        return self._selections
 
     def sql(self, name: str, now: datetime) -> str:
         """The SQL that DuckDB runs for a selection at this moment."""
         return self.get(name).sql(now, self._project.settings.zone)
 
+    def sql_afresh(self, name: str, now: datetime) -> str:
+        """The SQL of a selection with the selections that it reads inside: nothing has to be materialised for it."""
+        self.get(name)
+        return inlined(self.with_upstream(name), self._selections, now, self._project.settings.zone)
+
     def dependencies(self, name: str) -> tuple[str, ...]:
-        """The tables that a selection reads; none for a broken one."""
-        return self._selections[name].dependencies if name in self._selections else ()
+        """The tables that a selection and its audience tests read; none for a broken one."""
+        if name not in self._selections:
+            return ()
+        # the built-in tests read crm.person, which is brought up to date for every selection
+        tests = {table for test in self.audience_tests(name) if test.file is not None for table in test.reads}
+        return tuple(sorted({*self._selections[name].dependencies, *tests}))
+
+    def audience_tests(self, name: str) -> tuple[AudienceTest, ...]:
+        """The audience tests of a selection, the built-in ones first (X5)."""
+        return self._tests.get(name, ())
 
     def description(self, name: str) -> str:
         """What a selection says of itself, or what is wrong with it."""
         if name in self._selections:
             return self._selections[name].description
-        return "BROKEN. " + " ".join(str(p) for p in self.problems if p.file == self.folder / f"{name}.sql")
+        return "BROKEN. " + " ".join(str(p) for p in self.problems if p.file == self.file(name))
 
     def keys(self, name: str) -> tuple[str, ...]:
         """The columns that tell the rows of a selection apart: the person, and the linked records of its steps."""
@@ -113,7 +149,8 @@ def load_library(project: LoadedProject) -> SelectionLibrary:
         dict(_marts(project, _ANY_MOMENT))
     except ProjectError as error:
         problems += error.problems
-    return SelectionLibrary(project, selections, problems)
+    tests, unreadable = read_audience_tests(project, selections, of_records)
+    return SelectionLibrary(project, selections, [*problems, *unreadable], tests)
 
 
 def _at(query: exp.Query, now: datetime, project: LoadedProject) -> str:
@@ -124,25 +161,27 @@ def _record_keys(project: LoadedProject) -> dict[str, set[str]]:
     keys: dict[str, set[str]] = defaultdict(set)
     for ref in project.steps():
         record = project.record(ref)
-        # the last selection of a step gives the record: of an internal step that is not the one of the colleagues
-        if record and ref.step.selections:
-            keys[ref.step.selections[-1]].add(record.key)
+        # the record comes with the people; of an internal step it does not come with the colleagues
+        giving = ref.step.people if ref.step.internal is None else ref.step.selections[-1:]
+        for name in giving:
+            keys[name] |= {record.key} if record else set()
     return keys
 
 
 def _of_records(project: LoadedProject) -> set[str]:
     steps = [ref.step for ref in project.steps()]
-    return {step.internal.records for step in steps if step.internal} - {str(step.selection) for step in steps}
+    return {step.internal.records for step in steps if step.internal} - {name for step in steps for name in step.people}
 
 
 def _exclusion_problems(ref: StepRef, selections: Mapping[str, Selection]) -> list[Problem]:
-    name = ref.step.selection
-    if not isinstance(ref.step.schedule, Schedule) or name is None or name not in selections:
-        return []
+    if not isinstance(ref.step.schedule, Schedule) or ref.step.is_frozen:
+        return []  # a send leaves out whoever of a frozen group got the step already, whatever the selections say
     if ref.step.internal is not None:
         return []  # colleagues get whatever the records of the day are: nobody is left out (F26)
-    has_record = ref.step.record is not None
-    return check_continuous(selections[name], ref.key, ref.step.schedule.times, has_record, selections)
+    has_record, times = ref.step.record is not None, ref.step.schedule.times
+    found = (selections[name] for name in ref.step.people if name in selections)
+    start = ref.step.schedule.start
+    return [each for one in found for each in check_continuous(one, ref.key, times, has_record, selections, start)]
 
 
 def _marts(project: LoadedProject, now: datetime) -> Iterator[tuple[str, Mart]]:

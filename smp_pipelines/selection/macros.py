@@ -58,7 +58,7 @@ def render(source: str, steps: Collection[str], file: Path | None = None) -> str
 
     Raises ProjectError with the line of the template for whatever is wrong in it.
     """
-    macros = {"received": _macro("in", steps), "not_received": _macro("not in", steps)}
+    macros = {"received": received_condition("in", steps), "not_received": received_condition("not in", steps)}
     try:
         return _ENVIRONMENT.from_string(source, globals=macros).render()
     except TemplateSyntaxError as error:
@@ -67,7 +67,9 @@ def render(source: str, steps: Collection[str], file: Path | None = None) -> str
         raise ProjectError([Problem(file, _line(error), f"the template: {_words(error)}")]) from error
 
 
-def _macro(operator: str, steps: Collection[str]) -> Callable[..., str]:
+def received_condition(operator: Literal["in", "not in"], steps: Collection[str]) -> Callable[..., str]:
+    """The macro with this operator: a function that writes its condition as SQL. It raises SmpError."""
+
     def macro(
         step: str, within: str = "ever", person: str = "person_id", record: str | None = None, by: By = "address"
     ) -> str:
@@ -114,4 +116,4 @@ def _line(error: BaseException) -> int | None:
 
 
 def _words(error: BaseException) -> str:
-    return str(error).replace("_macro.<locals>.macro()", "the macro")
+    return str(error).replace("received_condition.<locals>.macro()", "the macro")

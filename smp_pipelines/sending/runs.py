@@ -26,8 +26,9 @@ class NewRun:
     """One materialisation of a selection, or of a step's target group (then `selection` is the step's key).
 
     Its rows are in the lake at `snapshot_id`. `seen` is the ledger as the contact moments knew it when the query read
-    them: what a send of the same step planned since then, it has not seen. `pin` is the lake that the query `sql`
-    read. `entered` and `departed` count the rows that came and went since the run before; None for a first run.
+    them: what a send of the same step planned since then, it has not seen. `pin` is the lake that the query read, `sql`
+    the query with its clock still in it. `entered` and `departed` count the rows that came and went since the run
+    before; None for a first run.
     """
 
     selection: str

@@ -12,6 +12,7 @@ from smp_pipelines.reporting.throughput import read_throughput
 from smp_pipelines.sending import ledger
 from smp_pipelines.sending.due import why_waiting
 from smp_pipelines.sending.ledger import Send, Totals, Verdict
+from smp_pipelines.sending.overruling import stops_in_words
 from smp_pipelines.sending.sends import Listed, SendChange, list_sends, read_send_changes
 from smp_pipelines.sending.status import StatusChange, StepStatus, read_changes, read_status
 from smp_pipelines.site.plot import Plot, draw_rates
@@ -52,6 +53,7 @@ class SendPage:
 
     ref: its step, None when no file has it any more. waits: why it does not go on, None when it does.
     change: the latest change of the step's status. left: what there is to go at this speed.
+    stopped: which audience test stopped it, or whose place it takes.
     """
 
     send: Send
@@ -68,6 +70,7 @@ class SendPage:
     waits: str | None
     changes: list[SendChange]
     limits: Limits
+    stopped: str | None
 
     @property
     def refresh(self) -> int | None:
@@ -102,6 +105,7 @@ def read_send_page(connection: Connection, project: LoadedProject, send_id: int,
         waits=waits,
         changes=read_send_changes(connection, send),
         limits=project.settings.limits,
+        stopped=stops_in_words(connection, [send.send_id]).get(send.send_id),
     )
 
 

@@ -14,6 +14,7 @@ from smp_pipelines.sending import ledger
 from smp_pipelines.sending.decisions import Decided, latest_decisions
 from smp_pipelines.sending.ledger import Send, Totals
 from smp_pipelines.sending.status import StatusChange, StepStatus, read_changes, read_status
+from smp_pipelines.sending.target import describe
 from smp_pipelines.site.overview import StepCard, make_card
 from smp_pipelines.site.preview import Preview, UnknownRecipientError, render_preview
 from smp_pipelines.site.recipients import Choice, next_records, test_people
@@ -53,7 +54,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Target:
-    """The step's selection: its description, its file as written, and the SQL of this moment or what is wrong."""
+    """A selection of the people: its description, its file as written, and the SQL of this moment or what is wrong."""
 
     name: str
     description: str = ""
@@ -72,7 +73,8 @@ class StepPage:
     sends: list[tuple[Send, Totals]]
     changes: list[StatusChange]
     decisions: list[Decided]
-    target: Target | None
+    targets: list[Target]
+    group: str
     next_moment: datetime | None
     people: list[Choice]
     records: list[Choice]
@@ -89,7 +91,8 @@ def read_step(connection: Connection, deployment: Deployment, ref: StepRef, aske
         sends=[(send, ledger.totals(connection, send)) for send in ledger.step_sends(connection, ref.key, LAST_SENDS)],
         changes=read_changes(connection, ref.key),
         decisions=latest_decisions(connection, project, ref, LAST_DECISIONS),
-        target=_target(deployment, ref, now),
+        targets=[_target(deployment, name, now) for name in ref.step.people],
+        group=describe(ref) if ref.step.has_group else "",
         next_moment=_next_moment(deployment, ref, status, now),
         people=test_people(connection, CHOICES),
         records=_records(connection, deployment, ref, now),
@@ -119,11 +122,8 @@ def _problems(deployment: Deployment, ref: StepRef) -> list[Problem]:
     return []
 
 
-def _target(deployment: Deployment, ref: StepRef, now: datetime) -> Target | None:
-    name = ref.step.selection
-    if name is None:
-        return None
-    file = deployment.library.folder / f"{name}.sql"
+def _target(deployment: Deployment, name: str, now: datetime) -> Target:
+    file = deployment.library.file(name)
     written = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
     try:
         description = deployment.library.get(name).description

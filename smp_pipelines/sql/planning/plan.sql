@@ -3,11 +3,14 @@
 -- Of an internal send everybody gets every record that another selection shows.
 with selected as (
     select distinct people.person_id, {record_id} as record_id
-    from {selection} as people at (version => {snapshot}){shown}
+    from {people}{shown}
 ),
 -- Whoever wrote an address on this list meant the address, not its capitals.
 suppressed as (
     select distinct lower(trim(email_key)) as email_key from crm.suppression
+),
+used as (
+    select distinct person_id from temp.used_in_campaign
 ),
 judged as (
     select
@@ -26,11 +29,13 @@ judged as (
             when $consent and c.granted is false then 'opted_out'
             when $consent and c.granted is null and $opt_in then 'no_consent'
             {record_rule}
+            when w.person_id is not null then 'used_in_campaign'
         end as reason
     from selected as s
     left join crm.person as p on p.person_id = s.person_id
     left join suppressed as u on u.email_key = p.email_key
     left join crm.consent as c on c.person_id = s.person_id and c.channel = $channel and c.topic = $topic
+    left join used as w on w.person_id = s.person_id
     {record_join}
 ),
 -- The frequency cap, before de-duplication: whoever shares an address with a capped person may get the mail.
