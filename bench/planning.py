@@ -17,10 +17,10 @@ from bench.row import Row, Stopwatch, at_most, spread
 from bench.world import FEWER, NOW, RECIPIENTS, World, planned_step
 from smp_pipelines.crm.bulk import copy_in, copy_out
 from smp_pipelines.deployment import Deployment
+from smp_pipelines.selection.runs import SelectionRun
 from smp_pipelines.sending import ledger
 from smp_pipelines.sending.ledger import Send
 from smp_pipelines.sending.planning import plan
-from smp_pipelines.sending.runs import SelectionRun
 from smp_pipelines.stores.postgres import Connection
 
 _COLUMNS = ("send_id", "recipient_key", "seq", "person_id", "record_id", "state", "reason", "duplicate_of")

@@ -162,7 +162,7 @@ def show_report(
 @app.command()
 def schema(folder: Annotated[Path, typer.Argument(help="Where to write the files.")] = Path("schemas")) -> None:
     """Write the JSON Schemas of smp.yaml and campaign.yaml, which editors use to help."""
-    from smp_pipelines.campaign.schema import write_schemas
+    from smp_pipelines.schemas import write_schemas
 
     for file in write_schemas(folder):
         out.print(str(file))

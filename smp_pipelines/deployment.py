@@ -11,18 +11,20 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import cached_property
 
-from smp_pipelines.audiences import Audiences
+from smp_pipelines.audience.audiences import Audiences
+from smp_pipelines.audience.explaining import Explaining
+from smp_pipelines.audience.groups import TargetGroups
+from smp_pipelines.audience.history import History
 from smp_pipelines.campaign.calendar import is_quiet
 from smp_pipelines.campaign.checks import check_project
 from smp_pipelines.campaign.content import check_content
 from smp_pipelines.campaign.project import StepRef, load_project
-from smp_pipelines.explaining import Explaining
-from smp_pipelines.history import History
 from smp_pipelines.problems import Problem, ProjectError, SmpError
 from smp_pipelines.reporting.report import Published, publish, refresh_metrics
-from smp_pipelines.selection.audience_tests import is_of
+from smp_pipelines.selection.audience_tests.files import is_of
 from smp_pipelines.selection.library import load_library
-from smp_pipelines.selection.unit_tests import read_all_cases
+from smp_pipelines.selection.runs import SelectionRun, read_selection_run
+from smp_pipelines.selection.unit_tests.runner import read_all_cases
 from smp_pipelines.sending import cancelling, ledger, overruling, unknown
 from smp_pipelines.sending.context import Recipient
 from smp_pipelines.sending.delivery import Delivering, Delivery
@@ -32,15 +34,13 @@ from smp_pipelines.sending.given import Sent, plan_given, trigger_key
 from smp_pipelines.sending.ledger import Purpose, Send, Totals
 from smp_pipelines.sending.message import MessageBuilder
 from smp_pipelines.sending.planning import StaleSelectionError, plan
-from smp_pipelines.sending.runs import SelectionRun, read_selection_run
 from smp_pipelines.sending.status import StatusChange, change_status, read_status, read_statuses
-from smp_pipelines.sending.target import refuse_unlinked
+from smp_pipelines.sending.target.group import refuse_unlinked
 from smp_pipelines.sending.testmail import refuse_outsiders, testmail_key
 from smp_pipelines.sending.transports import open_transport
 from smp_pipelines.stores.clock import Clock
 from smp_pipelines.stores.locks import locked
 from smp_pipelines.stores.settings import Settings
-from smp_pipelines.target_groups import TargetGroups
 from smp_pipelines.warehouse import Warehouse
 
 MOMENTS = "smp.contact_moment"

@@ -15,8 +15,8 @@ import pytest
 if TYPE_CHECKING:
     from smp_pipelines.campaign.project import LoadedProject
     from smp_pipelines.selection.library import SelectionLibrary
-    from smp_pipelines.selection.unit_tests import UnitTestRunner
-    from smp_pipelines.selection.unit_tests_file import Case
+    from smp_pipelines.selection.unit_tests.file import Case
+    from smp_pipelines.selection.unit_tests.runner import UnitTestRunner
 
 # The engine is imported once there is something to test: a pytest that collects other tests need not wait for it.
 
@@ -56,8 +56,8 @@ class SelectionTests(pytest.File):
     def collect(self) -> Iterator[SelectionCase]:
         """The cases of the file. Raises pytest's own error with what is wrong in the file."""
         from smp_pipelines.problems import SmpError
-        from smp_pipelines.selection.unit_tests import read_all_cases
-        from smp_pipelines.selection.unit_tests_file import SUFFIX
+        from smp_pipelines.selection.unit_tests.file import SUFFIX
+        from smp_pipelines.selection.unit_tests.runner import read_all_cases
 
         try:
             project, library, self.runner = _project(self.config, self.path.parents[2])
@@ -88,7 +88,7 @@ def _project(config: pytest.Config, folder: Path) -> tuple[LoadedProject, Select
     """A project, loaded once for all its files, and the tables that its cases share."""
     from smp_pipelines.campaign.project import load_project
     from smp_pipelines.selection.library import load_library
-    from smp_pipelines.selection.unit_tests import UnitTestRunner
+    from smp_pipelines.selection.unit_tests.runner import UnitTestRunner
 
     loaded = config.stash.setdefault(_LOADED, {})
     if folder not in loaded:

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smp_pipelines.campaign.audience_tests import AudienceTests, FilledTest, VolumeTest
 from smp_pipelines.campaign.project import load_project
-from smp_pipelines.campaign.schema import schema_files
 from smp_pipelines.problems import Problem
-from smp_pipelines.selection.audience_tests import AudienceTest
+from smp_pipelines.schemas import schema_files
+from smp_pipelines.selection.audience_tests.files import AudienceTest
+from smp_pipelines.selection.audience_tests.models import AudienceTests, FilledTest, VolumeTest
 from smp_pipelines.selection.library import SelectionLibrary, load_library
 from tests.conftest import REPOSITORY
 

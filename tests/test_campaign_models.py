@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from smp_pipelines.campaign.models import Campaign, OneOffSchedule, Project, Schedule, Step
-from smp_pipelines.campaign.schema import json_schemas, schema_files, write_schemas
+from smp_pipelines.schemas import json_schemas, schema_files, write_schemas
 
 ROOT = Path(__file__).parents[1]
 CONTINUOUS: dict[str, Any] = {"start": "2026-01-01", "frequency": "daily", "times": ["09:00"]}
@@ -151,7 +151,7 @@ def test_a_model_cannot_be_changed_after_loading() -> None:
 
 def test_the_published_schemas_are_those_of_the_models() -> None:
     published = {file.name: file.read_text(encoding="utf-8") for file in (ROOT / "schemas").glob("*.json")}
-    assert published == schema_files(), "run: python -m smp_pipelines.campaign.schema"
+    assert published == schema_files(), "run: python -m smp_pipelines.schemas"
 
 
 def test_every_field_has_an_explanation_in_the_schema() -> None:

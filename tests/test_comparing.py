@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlglot import exp
 
-from smp_pipelines.selection.comparing import Changes, changes_between, sides
-from smp_pipelines.selection.difference import Evaluation, Scope, edits_of
 from smp_pipelines.selection.gate import duckdb_sql
-from smp_pipelines.selection.past import changed_sql
-from smp_pipelines.sending.runs import SelectionRun
+from smp_pipelines.selection.history.comparing import Changes, changes_between, sides
+from smp_pipelines.selection.history.difference import Evaluation, Scope, edits_of
+from smp_pipelines.selection.history.past import changed_sql
+from smp_pipelines.selection.runs import SelectionRun
 
 MONDAY = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 AMSTERDAM = ZoneInfo("Europe/Amsterdam")

@@ -25,10 +25,10 @@ from smp_pipelines.commands import selection as selection_commands
 from smp_pipelines.commands import send as send_commands
 from smp_pipelines.deployment import Deployment
 from smp_pipelines.problems import ProjectError, SmpError
-from smp_pipelines.selection.comparing import changes_since
-from smp_pipelines.selection.difference import Difference
+from smp_pipelines.selection.history.comparing import changes_since
+from smp_pipelines.selection.history.difference import Difference
+from smp_pipelines.selection.runs import SelectionRun
 from smp_pipelines.sending.ledger import Send
-from smp_pipelines.sending.runs import SelectionRun
 from smp_pipelines.stores.lake import current_pin, rows
 from tests.conftest import copy_project
 from tests.support.theatre import MONDAY_0900, PERFORMANCE, STEP, Theatre, deployment, theatre

@@ -10,13 +10,13 @@ from zoneinfo import ZoneInfo
 import duckdb
 import pytest
 
-from smp_pipelines.campaign.criteria_schema import CONDITIONS, MEASURES, json_schema
 from smp_pipelines.crm.catalog import read_catalog
 from smp_pipelines.problems import ProjectError
+from smp_pipelines.selection.analysis.exclusion import check_continuous, excludes
+from smp_pipelines.selection.analysis.lineage import column_lineage
 from smp_pipelines.selection.compiler import Selection, compile_selection, read_selections
-from smp_pipelines.selection.criteria_values import OPERATORS
-from smp_pipelines.selection.exclusion import check_continuous, excludes
-from smp_pipelines.selection.lineage import column_lineage
+from smp_pipelines.selection.criteria.values import OPERATORS
+from smp_pipelines.selection.criteria.vocabulary import CONDITIONS, MEASURES, json_schema
 
 ROOT = Path(__file__).resolve().parents[1]
 CATALOG = read_catalog(ROOT / "sql" / "schema")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from smp_pipelines.crm.catalog import Catalog, read_catalog
 from smp_pipelines.selection.clock import rewrite_clock
-from smp_pipelines.selection.criteria import read_criteria
+from smp_pipelines.selection.criteria.file import read_criteria
 from smp_pipelines.selection.gate import check_query, duckdb_sql
 from tests.support.criteria import AMSTERDAM, CRM, NOW, SCHEMA, STEPS, Condition, holds
 

@@ -8,7 +8,7 @@ import pytest
 
 from smp_pipelines.crm.catalog import read_catalog
 from smp_pipelines.problems import ProjectError
-from smp_pipelines.selection.criteria import read_criteria
+from smp_pipelines.selection.criteria.file import read_criteria
 
 ROOT = Path(__file__).resolve().parents[1]
 CATALOG = read_catalog(ROOT / "sql" / "schema")

@@ -70,7 +70,7 @@ def test_a_new_crm_table_is_an_asset_and_a_source_for_selections(project_folder:
     (project_folder / "sql" / "selections" / "givers.sql").write_text("-- Givers.\nselect person_id from crm.gift")
     loaded = Deployment.load(Settings(project=project_folder, home=tmp_path / "home"))
     graph = build_definitions(loaded).resolve_asset_graph()
-    assert graph.get(selection_key("givers")).parent_keys == {dg.AssetKey(["crm", "gift"])}
+    assert graph.get(selection_key("givers")).parent_keys == {dg.AssetKey(["crm", name]) for name in ("gift", "person")}
 
 
 def test_a_schedule_of_a_concept_says_why_it_does_not_send(deployment: Deployment) -> None:

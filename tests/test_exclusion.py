@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlglot import exp
 
+from smp_pipelines.selection.analysis.exclusion import Exclusion, check_continuous, excludes
 from smp_pipelines.selection.compiler import Selection
-from smp_pipelines.selection.exclusion import Exclusion, check_continuous, excludes
 from smp_pipelines.selection.macros import render
 
 STEP = "a/b"

@@ -7,8 +7,8 @@ from datetime import date, time
 
 import pytest
 
+from smp_pipelines.selection.analysis.exclusion import check_continuous
 from smp_pipelines.selection.compiler import Selection
-from smp_pipelines.selection.exclusion import check_continuous
 from tests.conftest import REPOSITORY
 from tests.test_exclusion_soundness import SHORT, STEP, accepted
 

@@ -20,12 +20,12 @@ from hypothesis import strategies as st
 from sqlglot import exp
 
 from smp_pipelines.crm.catalog import Catalog, read_catalog
+from smp_pipelines.selection.analysis.exclusion import Exclusion, excludes
+from smp_pipelines.selection.analysis.window import FOR_EVER
 from smp_pipelines.selection.clock import rewrite_clock
-from smp_pipelines.selection.exclusion import Exclusion, excludes
 from smp_pipelines.selection.gate import duckdb_sql
 from smp_pipelines.selection.macros import render
-from smp_pipelines.selection.unit_tests_tables import Tables
-from smp_pipelines.selection.window import FOR_EVER
+from smp_pipelines.selection.unit_tests.tables import Tables
 from tests.conftest import REPOSITORY
 
 ZONE = ZoneInfo("Europe/Amsterdam")

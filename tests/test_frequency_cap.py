@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from smp_pipelines.campaign.checks import check_project
 from smp_pipelines.campaign.project import LoadedProject, load_project
+from smp_pipelines.selection.runs import SelectionRun
 from smp_pipelines.sending.cap import cap_of, gather
 from smp_pipelines.sending.ledger import Send
 from smp_pipelines.sending.planning import plan
-from smp_pipelines.sending.runs import SelectionRun
 from tests.conftest import copy_project
 from tests.support.theatre import MONDAY_0900, NEWSLETTER, STEP, Theatre, theatre
 

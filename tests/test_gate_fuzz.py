@@ -26,7 +26,7 @@ from smp_pipelines.problems import ProjectError
 from smp_pipelines.selection.clock import rewrite_clock
 from smp_pipelines.selection.gate import check_query, duckdb_sql
 from smp_pipelines.selection.macros import render
-from smp_pipelines.selection.unit_tests_tables import Tables
+from smp_pipelines.selection.unit_tests.tables import Tables
 from tests.conftest import REPOSITORY
 
 CATALOG = read_catalog(REPOSITORY / "sql" / "schema")

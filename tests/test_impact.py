@@ -13,9 +13,9 @@ from sqlglot import exp
 from smp_pipelines.campaign.project import load_project
 from smp_pipelines.crm.catalog import read_catalog
 from smp_pipelines.problems import SmpError
-from smp_pipelines.selection.impact import Fed, Lineage
+from smp_pipelines.selection.analysis.impact import Fed, Lineage
+from smp_pipelines.selection.analysis.lineage import Usage, source_schema, used_columns
 from smp_pipelines.selection.library import load_library
-from smp_pipelines.selection.lineage import Usage, source_schema, used_columns
 from tests.conftest import REPOSITORY, copy_project
 
 CATALOG = read_catalog(REPOSITORY / "sql" / "schema")

@@ -19,8 +19,8 @@ from smp_pipelines.crm.catalog import read_catalog
 from smp_pipelines.selection.clock import rewrite_clock
 from smp_pipelines.selection.gate import duckdb_sql
 from smp_pipelines.selection.macros import render
-from smp_pipelines.selection.predicates import Judgement, Question, failing_sql, judge, rows_of
-from smp_pipelines.selection.predicates_moments import gather_near, near_people
+from smp_pipelines.selection.predicates.judging import Judgement, Question, failing_sql, judge, rows_of
+from smp_pipelines.selection.predicates.moments import gather_near, near_people
 
 ROOT = Path(__file__).resolve().parents[1]
 CATALOG = read_catalog(ROOT / "sql" / "schema")

@@ -15,9 +15,9 @@ import sqlglot
 
 from smp_pipelines.crm.catalog import read_catalog
 from smp_pipelines.problems import ProjectError
+from smp_pipelines.selection.analysis.lineage import column_lineage
 from smp_pipelines.selection.compiler import Selection, compile_selection, load_selections, read_selections
 from smp_pipelines.selection.inlining import inlined
-from smp_pipelines.selection.lineage import column_lineage
 from smp_pipelines.selection.macros import render
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -249,8 +249,14 @@ def test_a_step_with_a_record_needs_the_records_key(tmp_path: Path) -> None:
 
 
 def test_selections_read_each_other_in_any_order(tmp_path: Path, lake: duckdb.DuckDBPyConnection) -> None:
-    write(tmp_path, "b_base", "-- base\nselect person_id, person_id + 1 as neighbour, email from crm.person where person_id < 3")
-    write(tmp_path, "a_first", "/* from\n base */\nselect person_id, selections.b_base.neighbour from Selections.B_base")
+    write(
+        tmp_path,
+        "b_base",
+        "-- base\nselect person_id, person_id + 1 as neighbour, email from crm.person where person_id < 3",
+    )
+    write(
+        tmp_path, "a_first", "/* from\n base */\nselect person_id, selections.b_base.neighbour from Selections.B_base"
+    )
     selections = load_selections(tmp_path, CATALOG, STEPS)
     first = selections["a_first"]
     assert first.description == "from base"

@@ -11,8 +11,8 @@ from datetime import timedelta
 import pytest
 
 from smp_pipelines.problems import SmpError
-from smp_pipelines.sending.runs import last_run
-from smp_pipelines.sending.target import change_by_hand, read_group_changes, read_linked
+from smp_pipelines.selection.runs import last_run
+from smp_pipelines.sending.target.group import change_by_hand, read_group_changes, read_linked
 from tests.support.grouped import (
     AMSTERDAM,
     BIG,

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from smp_pipelines.problems import SmpError
-from smp_pipelines.sending.target import read_group_changes, read_linked
-from smp_pipelines.sending.target_import import Fixed, GroupImported, import_groups
+from smp_pipelines.sending.target.group import read_group_changes, read_linked
+from smp_pipelines.sending.target.importing import Fixed, GroupImported, import_groups
 from tests.conftest import fresh_database
 from tests.support.grouped import grouped_project, in_group, write_campaign
 from tests.support.theatre import Theatre, deployment

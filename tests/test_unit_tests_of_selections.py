@@ -11,7 +11,7 @@ from smp_pipelines.campaign.project import LoadedProject, load_project
 from smp_pipelines.cli import app
 from smp_pipelines.problems import SmpError
 from smp_pipelines.selection.library import SelectionLibrary, load_library
-from smp_pipelines.selection.unit_tests import Outcome, UnitTestRunner, read_all_cases
+from smp_pipelines.selection.unit_tests.runner import Outcome, UnitTestRunner, read_all_cases
 from tests.conftest import copy_project
 
 pytest_plugins = ["pytester"]

@@ -16,7 +16,7 @@ from smp_pipelines.commands import person as commands
 from smp_pipelines.deployment import Deployment
 from smp_pipelines.problems import SmpError
 from smp_pipelines.sending.ledger import Send
-from smp_pipelines.sending.why import Why
+from smp_pipelines.sending.why.answer import Why
 from tests.conftest import SAMPLE_PEOPLE, copy_project, fresh_database
 from tests.support.theatre import STEP, Theatre, deployment
 

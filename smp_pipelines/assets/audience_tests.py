@@ -7,8 +7,8 @@ the ledger why they were not mailed. The send reads the results itself.
 import dagster as dg
 
 from smp_pipelines.assets.charts import table
-from smp_pipelines.selection.audience_tests import AudienceTest
-from smp_pipelines.selection.audience_tests_running import Result
+from smp_pipelines.selection.audience_tests.files import AudienceTest
+from smp_pipelines.selection.audience_tests.running import Result
 
 
 def audience_test_spec(key: dg.AssetKey, test: AudienceTest) -> dg.AssetCheckSpec:

@@ -8,11 +8,11 @@ from smp_pipelines.assets.facts import read_facts, told
 from smp_pipelines.assets.mirror import table_key
 from smp_pipelines.assets.outcomes import Metadata
 from smp_pipelines.assets.selections import selection_key
+from smp_pipelines.audience.groups import Evaluated
 from smp_pipelines.campaign.project import StepRef
 from smp_pipelines.deployment import MOMENTS, Deployment
-from smp_pipelines.sending.target import describe, read_sources
+from smp_pipelines.sending.target.group import describe, read_sources
 from smp_pipelines.stores.clock import Clock
-from smp_pipelines.target_groups import Evaluated
 
 
 class LinkConfig(dg.Config):

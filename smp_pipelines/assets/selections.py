@@ -8,9 +8,9 @@ from smp_pipelines.assets.audience_tests import audience_test_result, audience_t
 from smp_pipelines.assets.charts import table
 from smp_pipelines.assets.facts import read_facts, told
 from smp_pipelines.assets.mirror import table_key
-from smp_pipelines.audiences import Materialised
+from smp_pipelines.audience.audiences import Materialised
 from smp_pipelines.deployment import Deployment
-from smp_pipelines.sending.runs import SelectionRun
+from smp_pipelines.selection.runs import SelectionRun
 
 _RUNS = 10
 
@@ -25,13 +25,18 @@ def selection_assets(deployment: Deployment) -> list[dg.AssetsDefinition]:
     return [_selection_asset(deployment, name) for name in deployment.library.names]
 
 
+def _tables(deployment: Deployment, name: str) -> list[str]:
+    """What a selection is made from; people are counted with their addresses, whatever their selection reads."""
+    counted = set() if deployment.library.is_of_records(name) else {"crm.person"}
+    return sorted({*deployment.library.dependencies(name), *counted})
+
+
 def _selection_asset(deployment: Deployment, name: str) -> dg.AssetsDefinition:
     key = selection_key(name)
 
     @dg.asset(
         key=key,
-        # people are counted with their addresses, whatever their selection reads
-        deps=[table_key(each) for each in sorted({"crm.person", *deployment.library.dependencies(name)})],
+        deps=[table_key(table) for table in _tables(deployment, name)],
         description=deployment.library.description(name),
         group_name="selections",
         kinds={"sql", "ducklake"},

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from smp_pipelines.commands.shared import out, print_table
 
 if TYPE_CHECKING:
-    from smp_pipelines.selection.audience_tests_running import Result
+    from smp_pipelines.selection.audience_tests.running import Result
 
 
 def print_results(results: Sequence[Result], selection: str) -> None:

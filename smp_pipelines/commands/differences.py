@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from smp_pipelines.commands.shared import out
 
 if TYPE_CHECKING:
-    from smp_pipelines.selection.difference import Cause, Difference, Edits
+    from smp_pipelines.selection.history.difference import Cause, Difference, Edits
 
 
 def print_difference(found: Difference) -> None:

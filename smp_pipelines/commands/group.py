@@ -88,7 +88,7 @@ def group_import(
     by: _By = None,
 ) -> None:
     """Link contacts from a file, or keep them out (F52). Importing it twice changes nothing; bad rows come back."""
-    from smp_pipelines.sending.target_import import Fixed, import_groups
+    from smp_pipelines.sending.target.importing import Fixed, import_groups
 
     if step is not None and "/" in step:
         campaign, _, step = step.partition("/")
@@ -106,7 +106,7 @@ def group_import(
 def _by_hand(
     step: str, people: list[int], by: str | None, reason: str | None, record: int | None, *, linked: bool
 ) -> None:
-    from smp_pipelines.sending.target import change_by_hand
+    from smp_pipelines.sending.target.group import change_by_hand
 
     now, who = SystemClock().now(), by or getpass.getuser()
     with deployment() as loaded, loaded.connection() as postgres:
@@ -116,7 +116,7 @@ def _by_hand(
 
 
 def _show_frozen(loaded: Deployment, ref: StepRef, limit: int) -> None:
-    from smp_pipelines.sending.target import describe, read_group_changes, read_linked, read_members, read_sources
+    from smp_pipelines.sending.target.group import describe, read_group_changes, read_linked, read_members, read_sources
 
     zone = loaded.project.settings.zone
     with loaded.connection() as postgres:
@@ -146,8 +146,8 @@ def _show_frozen(loaded: Deployment, ref: StepRef, limit: int) -> None:
 
 
 def _show_evaluated(loaded: Deployment, ref: StepRef) -> None:
-    from smp_pipelines.sending.runs import last_run
-    from smp_pipelines.sending.target import describe
+    from smp_pipelines.selection.runs import last_run
+    from smp_pipelines.sending.target.group import describe
 
     if not ref.step.has_group:
         out.print(f"{ref.key} has no target group: it is sent to whoever triggers it", markup=False)

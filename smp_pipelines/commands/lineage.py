@@ -8,7 +8,7 @@ import typer
 
 from smp_pipelines.commands.shared import deployment, out, print_table, settings
 from smp_pipelines.deployment import Deployment
-from smp_pipelines.selection.impact import Fed, Lineage
+from smp_pipelines.selection.analysis.impact import Fed, Lineage
 from smp_pipelines.sending.status import read_statuses
 
 

@@ -15,7 +15,7 @@ from smp_pipelines.deployment import Deployment
 from smp_pipelines.problems import SmpError
 
 if TYPE_CHECKING:
-    from smp_pipelines.sending.runs import SelectionRun
+    from smp_pipelines.selection.runs import SelectionRun
 
 app = typer.Typer(help="Selections: count, show, sql, diff, history.", no_args_is_help=True)
 
@@ -87,7 +87,7 @@ def selection_history(
     limit: Annotated[int, typer.Option(min=1, help="How many runs.")] = 20,
 ) -> None:
     """The runs of a selection: when, how many rows, how many entered and left, and whether its SQL had changed."""
-    from smp_pipelines.selection.past import changed_sql
+    from smp_pipelines.selection.history.past import changed_sql
 
     with deployment() as loaded:
         runs = loaded.history.runs(name, limit + 1)

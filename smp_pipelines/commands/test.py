@@ -9,7 +9,7 @@ import typer
 
 from smp_pipelines.commands.shared import out, settings
 from smp_pipelines.deployment import Deployment
-from smp_pipelines.selection.unit_tests import Outcome, UnitTestRunner, read_all_cases
+from smp_pipelines.selection.unit_tests.runner import Outcome, UnitTestRunner, read_all_cases
 
 
 def run_tests(

@@ -19,12 +19,12 @@ from sqlglot import exp
 
 from smp_pipelines.crm.catalog import Catalog
 from smp_pipelines.problems import Problem, ProjectError
+from smp_pipelines.selection.analysis.nulls import null_traps
 from smp_pipelines.selection.binder import Binder
 from smp_pipelines.selection.clock import rewrite_clock
-from smp_pipelines.selection.criteria import read_criteria
+from smp_pipelines.selection.criteria.file import read_criteria
 from smp_pipelines.selection.gate import SELECTIONS, duckdb_sql, examine, tables_of
 from smp_pipelines.selection.macros import render
-from smp_pipelines.selection.nulls import null_traps
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _COLUMN = re.compile(r"[a-z_][a-z0-9_]*")

@@ -14,13 +14,13 @@ from smp_pipelines.campaign.models import Schedule
 from smp_pipelines.campaign.project import LoadedProject, StepRef
 from smp_pipelines.campaign.wording import did_you_mean
 from smp_pipelines.problems import Problem, ProjectError, SmpError
-from smp_pipelines.selection.audience_tests import AudienceTest, read_audience_tests
+from smp_pipelines.selection.analysis.exclusion import check_continuous
+from smp_pipelines.selection.analysis.lineage import column_lineage
+from smp_pipelines.selection.audience_tests.files import AudienceTest, read_audience_tests
 from smp_pipelines.selection.clock import rewrite_clock
 from smp_pipelines.selection.compiler import Selection, describe, read_selections, selection_files
-from smp_pipelines.selection.exclusion import check_continuous
 from smp_pipelines.selection.gate import duckdb_sql, examine, tables_of
 from smp_pipelines.selection.inlining import inlined
-from smp_pipelines.selection.lineage import column_lineage
 
 _ANY_MOMENT = datetime(2000, 1, 1, tzinfo=UTC)
 """For checking a mart, which is the same at every moment."""

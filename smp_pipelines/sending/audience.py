@@ -14,11 +14,11 @@ from typing import NamedTuple
 import duckdb
 
 from smp_pipelines.problems import SmpError
-from smp_pipelines.selection.past import columns_of, rows_of
+from smp_pipelines.selection.history.past import columns_of, rows_of
+from smp_pipelines.selection.runs import SelectionRun, read_run
 from smp_pipelines.sending.ledger import Send, read_send
 from smp_pipelines.sending.reasons import REASONS
-from smp_pipelines.sending.runs import SelectionRun, read_run
-from smp_pipelines.sending.target import Linked, read_linked
+from smp_pipelines.sending.target.group import Linked, read_linked
 from smp_pipelines.stores.lake import identifier, literal, rows
 from smp_pipelines.stores.postgres import Connection, engine_sql
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from smp_pipelines.selection.audience_tests_running import Result
+from smp_pipelines.selection.audience_tests.running import Result
+from smp_pipelines.selection.runs import SelectionRun
 from smp_pipelines.sending.ledger import Send
 from smp_pipelines.sending.reasons import AUDIENCE_TEST
-from smp_pipelines.sending.runs import SelectionRun
 from smp_pipelines.stores.postgres import Connection, engine_sql
 
 _LONGEST = 300

@@ -14,12 +14,12 @@ import duckdb
 
 from smp_pipelines.campaign.models import Step
 from smp_pipelines.campaign.project import LoadedProject, StepRef
+from smp_pipelines.selection.runs import SelectionRun
 from smp_pipelines.sending import address
 from smp_pipelines.sending.audience_results import stop
 from smp_pipelines.sending.cap import Cap, cap_of, gather, hold
 from smp_pipelines.sending.ledger import ClaimRules, Purpose, Send, read_send
-from smp_pipelines.sending.runs import SelectionRun
-from smp_pipelines.sending.used import gather_used_since, hold_campaign
+from smp_pipelines.sending.target.used import gather_used_since, hold_campaign
 from smp_pipelines.stores.lake import identifier, literal
 from smp_pipelines.stores.postgres import Connection, engine_sql
 

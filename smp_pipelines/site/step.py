@@ -14,7 +14,7 @@ from smp_pipelines.sending import ledger
 from smp_pipelines.sending.decisions import Decided, latest_decisions
 from smp_pipelines.sending.ledger import Send, Totals
 from smp_pipelines.sending.status import StatusChange, StepStatus, read_changes, read_status
-from smp_pipelines.sending.target import describe
+from smp_pipelines.sending.target.group import describe
 from smp_pipelines.site.overview import StepCard, make_card
 from smp_pipelines.site.preview import Preview, UnknownRecipientError, render_preview
 from smp_pipelines.site.recipients import Choice, next_records, test_people

@@ -17,11 +17,11 @@ import psycopg
 from smp_pipelines.campaign.project import LoadedProject
 from smp_pipelines.deployment import Deployment
 from smp_pipelines.selection.library import SelectionLibrary
+from smp_pipelines.selection.runs import SelectionRun
 from smp_pipelines.sending import ledger
 from smp_pipelines.sending.delivery import Delivering, Delivery
 from smp_pipelines.sending.ledger import ClaimRules, Send, Verdict
 from smp_pipelines.sending.planning import claim_rules, plan
-from smp_pipelines.sending.runs import SelectionRun
 from smp_pipelines.sending.status import change_status
 from smp_pipelines.stores.clock import StartedAt
 from smp_pipelines.stores.settings import Settings

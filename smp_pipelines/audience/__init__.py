@@ -1,0 +1,1 @@
+"""Audiences: selections and target groups over the stores of a deployment."""

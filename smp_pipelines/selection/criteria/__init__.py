@@ -1,0 +1,1 @@
+"""Criteria files: selections written as YAML."""

@@ -1,0 +1,1 @@
+"""Runs of selections, compared and looked back at."""

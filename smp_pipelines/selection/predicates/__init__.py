@@ -1,0 +1,1 @@
+"""Predicates of a selection, judged per person."""

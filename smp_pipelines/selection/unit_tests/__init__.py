@@ -1,0 +1,1 @@
+"""Unit tests of selections: given rows, expected people."""

@@ -1,0 +1,1 @@
+"""Why somebody gets a step or not."""
