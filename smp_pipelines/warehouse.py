@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 
@@ -60,6 +60,13 @@ class Warehouse:
         wanted = [self.project.catalog.tables[name] for name in tables]
         with locked(self.url, "mirror"), self.lake.open() as connection:
             return mirror(connection, wanted)
+
+    def refresh(self, tables: Iterable[str]) -> None:
+        """Bring the lake's copy of those of these tables that are the CRM's up to date, and the contact moments."""
+        wanted = [self.project.catalog.tables[name] for name in sorted(tables) if name.startswith("crm.")]
+        with locked(self.url, "mirror"), locked(self.url, "moments"), self.lake.open() as connection:
+            mirror(connection, wanted, counted=False)
+            mirror_moments(connection, counted=False)
 
     def mirror_moments(self) -> Moments:
         """Bring the lake's contact moments up to date with the ledger."""

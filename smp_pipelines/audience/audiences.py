@@ -73,8 +73,7 @@ class Audiences:
         selections = self._library.with_upstream(name)
         # people are counted with their addresses, whatever the selection reads
         tables = {"crm.person"} | {table for each in selections for table in self._library.dependencies(each)}
-        self._warehouse.mirror(sorted(table for table in tables if table.startswith("crm.")))
-        self._warehouse.mirror_moments()
+        self._warehouse.refresh(tables)
 
     @contextmanager
     def words_for(self, name: str) -> Iterator[None]:

@@ -120,8 +120,7 @@ class Explaining:
         tables = {table for name in names for table in self._library.get(name).dependencies}
         record = self._project.record(ref)
         tables |= {"crm.person", "crm.consent", "crm.suppression", *([record.table] if record else [])}
-        self._warehouse.mirror(sorted(table for table in tables if table.startswith("crm.")))
-        self._warehouse.mirror_moments()
+        self._warehouse.refresh(tables)
 
     def _answers(
         self, case: _Case, people: Sequence[int], sent: int | None, present: duckdb.DuckDBPyConnection

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import duckdb
 
@@ -16,13 +16,13 @@ _STATE = "crm.mirror_state"
 
 @dataclass(frozen=True)
 class Mirrored:
-    """What mirroring one table did: rows now in the lake, rows written, rows deleted, and whether all was copied."""
+    """What mirroring one table did: rows written and deleted, whether all was copied; the rows it has, if counted."""
 
     table: str
-    row_count: int
     changed: int
     deleted: int
     full: bool
+    row_count: int | None = None
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class _News:
     emptied: bool
 
 
-def mirror(connection: duckdb.DuckDBPyConnection, tables: Sequence[Table]) -> list[Mirrored]:
+def mirror(connection: duckdb.DuckDBPyConnection, tables: Sequence[Table], *, counted: bool = True) -> list[Mirrored]:
     """Bring the lake's copy of the tables up to date (one transaction a table).
 
     The watermark is the oldest transaction that was still running at the last time: rows written
@@ -54,9 +54,12 @@ def mirror(connection: duckdb.DuckDBPyConnection, tables: Sequence[Table]) -> li
     marks = {name: mark for name, mark in marks.items() if mark <= watermark}
     # One look at Postgres says which tables have anything new; most of the time none has.
     news = _news(connection, marks)
-    return [
+    done = [
         _mirror_table(connection, table, marks.get(table.name), news.get(table.name), watermark) for table in tables
     ]
+    if not counted:
+        return done
+    return [replace(one, row_count=_count(connection, table)) for one, table in zip(done, tables, strict=True)]
 
 
 def _mirror_table(
@@ -67,7 +70,7 @@ def _mirror_table(
     elif news.changed or news.deleted:
         done = _follow(connection, table, mark, watermark)
     else:
-        return Mirrored(table.name, _count(connection, table), 0, 0, full=False)
+        return Mirrored(table.name, 0, 0, full=False)
     if news is None or news.deleted:
         _forget_deletions(connection, table, watermark)
     return done
@@ -97,8 +100,7 @@ def _copy(connection: duckdb.DuckDBPyConnection, table: Table, watermark: int) -
             f"create or replace table {_target(table)} as select {columns} from postgres_query('pg', {literal(query)})"
         )
         _remember(connection, table, watermark)
-    count = _count(connection, table)
-    return Mirrored(table.name, count, count, 0, full=True)
+    return Mirrored(table.name, _count(connection, table), 0, full=True)
 
 
 def _follow(connection: duckdb.DuckDBPyConnection, table: Table, mark: int, watermark: int) -> Mirrored:
@@ -122,7 +124,7 @@ def _follow(connection: duckdb.DuckDBPyConnection, table: Table, mark: int, wate
     written = int(scalar(connection, "select count(*) from changed"))
     deleted = int(scalar(connection, f"select count(*) from gone where ({key}) not in (select ({key}) from changed)"))
     connection.execute("drop table changed; drop table gone")
-    return Mirrored(table.name, _count(connection, table), written, deleted, full=False)
+    return Mirrored(table.name, written, deleted, full=False)
 
 
 def _forget_deletions(connection: duckdb.DuckDBPyConnection, table: Table, watermark: int) -> None:

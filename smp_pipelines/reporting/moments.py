@@ -17,10 +17,10 @@ from smp_pipelines.stores.snapshot import NOTHING, Snapshot, current
 
 @dataclass(frozen=True)
 class Moments:
-    """What mirroring the ledger did: rows written, and rows now in the lake."""
+    """What mirroring the ledger did: rows written, and the rows that the lake has, if they were counted."""
 
     written: int
-    row_count: int
+    row_count: int | None = None
 
 
 def prepare_lake(connection: duckdb.DuckDBPyConnection) -> None:
@@ -28,7 +28,7 @@ def prepare_lake(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(engine_sql("reporting/lake.sql"))
 
 
-def mirror_moments(connection: duckdb.DuckDBPyConnection) -> Moments:
+def mirror_moments(connection: duckdb.DuckDBPyConnection, *, counted: bool = True) -> Moments:
     """Bring `smp.message`, `smp.send` and with them `smp.contact_moment` up to date with the ledger."""
     before, now = read_seen(connection), current(connection)
     if before.xmax > now.xmax:
@@ -42,7 +42,7 @@ def mirror_moments(connection: duckdb.DuckDBPyConnection) -> Moments:
     if rows(connection, "from new_sends limit 1"):
         committed(connection, lambda: _write(connection, str(now)))
     connection.execute("drop table new_messages; drop table new_sends")
-    return Moments(written, int(scalar(connection, "select count(*) from smp.message")))
+    return Moments(written, int(scalar(connection, "select count(*) from smp.message")) if counted else None)
 
 
 def _write(connection: duckdb.DuckDBPyConnection, seen: str) -> None:
