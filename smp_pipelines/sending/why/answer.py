@@ -5,6 +5,7 @@ Pure: facts come in (facts.py, selection/predicates.py), words come out, with wh
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -110,7 +111,9 @@ def selection_rules(judgement: Judgement, name: str, scene_zone: ZoneInfo) -> li
 def words(finding: Finding, zone: ZoneInfo) -> str:
     """A predicate with the values that were found."""
     found = ", ".join(f"{name} = {value(each, zone)}" for name, each in finding.found.items())
-    return finding.predicate + (f" (found: {found})" if found else "")
+    # a condition that fails is quoted with what was found; of a row that is missing there is nothing to find
+    told = finding.predicate if finding.holds else re.sub(r"^has a row in ", "has no row in ", finding.predicate)
+    return told + (f" (found: {found})" if found else "")
 
 
 def value(found: object, zone: ZoneInfo) -> str:
@@ -205,6 +208,8 @@ def _conclusion(
     mine = [each for each in ledger if each.send_id == scene.sent]
     if mine:
         return f"{who} is in the send of {scene.at(mine[0].moment)}: {_outcomes(mine)}", _received(mine)
+    if not any(facts.known for facts in by_record.values()):
+        return f"{who} {does} {scene.step}: there is nobody with this id in the CRM", False
     stopped = next((rule for rule in scene.step_rules if rule.ok is False), None)
     planned = [each for each in rows if each.planned.state == "planned"]
     if stopped is not None:
