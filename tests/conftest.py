@@ -18,6 +18,8 @@ from smp_pipelines.crm.sample import load
 from smp_pipelines.stores.postgres import migrate
 from smp_pipelines.stores.server import EmbeddedServer
 
+os.environ.setdefault("SMP_DUCKDB_THREADS", "1")  # several test processes share the cores
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 SAMPLE_DAY = date(2026, 11, 23)
 SAMPLE_PEOPLE = 400
@@ -28,6 +30,8 @@ _ROOM = 4 * 2**30
 _LONGEST = (
     *("test_daemon.py", "test_dagster_faults.py", "test_demo.py", "test_faults.py", "test_bench.py"),
     *("test_main_job.py", "test_internal_send.py", "test_frequency_cap.py", "test_limits.py", "test_mirror.py"),
+    *("test_target_group_dagster.py", "test_audience_tests_overruling.py", "test_why.py", "test_target_group.py"),
+    *("test_bench_audiences.py", "test_cdnow.py", "test_comparing_history.py", "test_freshness.py"),
     *("test_supervisor.py", "test_server.py", "test_delivery.py", "test_consent.py", "test_send_metadata.py"),
 )
 """Files that take longest begin first, so that no process waits for another at the end."""

@@ -146,6 +146,11 @@ def _connection(scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         "memory_limit": _MEMORY,
         "temp_directory": str(scratch),
     }
+    threads = os.environ.get("SMP_DUCKDB_THREADS")
+    if threads:
+        if not threads.isdecimal() or int(threads) < 1:
+            raise SmpError(f"SMP_DUCKDB_THREADS is {threads!r}; it must be a whole number, 1 or more")
+        configuration["threads"] = int(threads)
     connection = duckdb.connect(":memory:", config=configuration)
     try:
         for package in _EXTENSIONS:
