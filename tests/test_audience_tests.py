@@ -48,7 +48,7 @@ def kinds(
     (selections / "pilot.sql").write_text("-- The first two.\nselect person_id from crm.person where person_id <= 2")
     (selections / "everyone.checks.yaml").write_text(KINDS)
     (selections / "everyone.late.sql").write_text(
-        "-- People who came in late.\nselect everyone.person_id, now() as at_once from selections.everyone"
+        "-- People who came in late.\nselect selections.everyone.person_id, now() as at_once from selections.everyone"
         " where everyone.person_id > 4 and current_date = '2026-11-23'"
     )
     (selections / "everyone.broken.sql").write_text(

@@ -164,7 +164,7 @@ def test_selections_that_read_each_other_end() -> None:
 
 
 def test_a_continuous_step_without_exclusion_is_refused_with_the_remedy() -> None:
-    problems = check_continuous(selection("select person_id from crm.person"), STEP, [time(9)], has_record=False)
+    problems = check_continuous(selection("select person_id from crm.person"), STEP, [time(9)], record_key=None)
     assert len(problems) == 1
     assert not problems[0].warning
     assert 'not_received("a/b", within="30 days")' in str(problems[0])
@@ -174,8 +174,8 @@ def test_an_exclusion_per_record_is_refused_for_a_step_without_one() -> None:
     per_record = selection(
         "select person_id, performance_id from crm.ticket where {{ not_received('a/b', '9 days', record='performance_id') }}"
     )
-    assert check_continuous(per_record, STEP, [time(9)], has_record=True) == []
-    assert "has no record" in str(check_continuous(per_record, STEP, [time(9)], has_record=False)[0])
+    assert check_continuous(per_record, STEP, [time(9)], record_key="performance_id") == []
+    assert "has no record" in str(check_continuous(per_record, STEP, [time(9)], record_key=None)[0])
 
 
 @pytest.mark.parametrize(
@@ -192,9 +192,9 @@ def test_an_exclusion_per_record_is_refused_for_a_step_without_one() -> None:
 )
 def test_several_times_a_day_need_a_window_that_covers_them(within: str, warned: bool) -> None:
     chosen = selection(f"select person_id from crm.person where {{{{ not_received('a/b', within='{within}') }}}}")
-    problems = check_continuous(chosen, STEP, [time(15), time(9)], has_record=False)
+    problems = check_continuous(chosen, STEP, [time(15), time(9)], record_key=None)
     assert [problem.warning for problem in problems] == ([True] if warned else [])
-    assert check_continuous(chosen, STEP, [time(9)], has_record=False) == []
+    assert check_continuous(chosen, STEP, [time(9)], record_key=None) == []
 
 
 CONDITIONS = st.recursive(

@@ -28,6 +28,7 @@ NOT_THE_RECIPIENT = [
     "with got(x, person_id) as (select person_id, record_id from smp.contact_moment where step = 'a/b') select person_id from crm.person where person_id not in (select person_id from got)",
     "select person_id from crm.person where person_id not in (select person_id from (select * replace (send_id as person_id) from smp.contact_moment) where step = 'a/b')",
     "select t.person_id from crm.person p anti join (SHORT) m using (person_id) join crm.ticket t on true",
+    "select person_id from (select person_id from crm.person where person_id not in (SHORT)) e join crm.person p using (person_id) right join crm.person q using (person_id) join crm.ticket t using (person_id)",
     "select person_id from crm.person p join crm.person o using (person_id) full join crm.ticket t using (person_id) where p.person_id not in (SHORT)",
 ]
 
@@ -60,6 +61,16 @@ def test_an_exclusion_is_found_wherever_it_is(sql: str, form: str) -> None:
     assert found[1].form == form
 
 
+@pytest.mark.parametrize(("record", "told"), [("performance_id", None), ("ticket_id", "per ticket_id")])
+def test_an_exclusion_per_record_is_about_the_record_of_the_step(record: str, told: str | None) -> None:
+    got = "select person_id, record_id from smp.contact_moment where step = 'a/b' and received"
+    query = accepted(f"select person_id, {record} from crm.ticket where (person_id, {record}) not in ({got})")
+    assert query is not None
+    selection = Selection("x", REPOSITORY, "who", query[0], (), {})
+    problems = [each.message for each in check_continuous(selection, STEP, [time(9)], "performance_id")]
+    assert [told in each for each in problems] == [True] if told else problems == []
+
+
 def test_an_outcome_instead_of_received_is_a_doubt_and_a_date_after_the_start_is_refused() -> None:
     """Who got the mail at a shared address, or whose outcome is unknown, would get it again."""
 
@@ -67,7 +78,7 @@ def test_an_outcome_instead_of_received_is_a_doubt_and_a_date_after_the_start_is
         query = accepted(f"select person_id from crm.person where person_id not in ({SHORT} and {condition})")
         assert query is not None
         selection = Selection("x", REPOSITORY, "who", query[0], (), {})
-        return [each.message for each in check_continuous(selection, STEP, [time(9)], False, None, date(2026, 2, 1))]
+        return [each.message for each in check_continuous(selection, STEP, [time(9)], None, None, date(2026, 2, 1))]
 
     assert problems("true") == []
     assert "unknown outcome" in problems("outcome = 'accepted'")[0]

@@ -19,6 +19,7 @@ from smp_pipelines.selection.analysis.lineage import column_lineage
 from smp_pipelines.selection.compiler import Selection, compile_selection, load_selections, read_selections
 from smp_pipelines.selection.inlining import inlined
 from smp_pipelines.selection.macros import render
+from smp_pipelines.stores.lake import words_of
 
 ROOT = Path(__file__).resolve().parents[1]
 CATALOG = read_catalog(ROOT / "sql" / "schema")
@@ -282,6 +283,33 @@ def test_words_and_dates_of_people_are_not_kept_so_no_other_selection_reads_them
     (problem,) = problems
     assert (problem.file, problem.line) == (reader, 2)
     assert "take email from the CRM's own table" in str(problem.remedy)
+
+
+def test_a_selection_called_like_a_table_of_the_crm_is_inlined_beside_it(
+    tmp_path: Path, lake: duckdb.DuckDBPyConnection
+) -> None:
+    write(tmp_path, "person", "-- base\nselect person_id, sum(person_id) as total from crm.person group by person_id")
+    sql = (
+        "-- who\nselect selections.person.person_id, total from selections.person"
+        " join crm.person on crm.person.person_id = selections.person.person_id where crm.person.person_id = 2"
+    )
+    write(tmp_path, "reader", sql)
+    selections = load_selections(tmp_path, CATALOG, STEPS)
+    # Parquet has no whole numbers of 128 bits: they would lose their last digits
+    assert selections["person"].kept == {"person_id": "BIGINT", "total": "DECIMAL(38,0)"}
+    assert lake.execute(inlined(["person", "reader"], selections, NOW, AMSTERDAM)).fetchall() == [(2, 2)]
+
+
+def test_what_does_not_run_is_told_without_the_value_that_it_tripped_over() -> None:
+    connection = duckdb.connect()
+    for value in ("anna@example.org", "o'brien@example.org", 'the "boss"@example.org'):
+        with pytest.raises(duckdb.Error) as raised:
+            connection.execute("select cast(x as integer) from (select ? as x)", [value])
+        assert "example.org" not in words_of(raised.value)
+        assert "Could not convert" in words_of(raised.value)
+    with pytest.raises(duckdb.Error) as raised:
+        connection.execute("select nobody from (select 1 as somebody)")
+    assert '"nobody"' in words_of(raised.value)
 
 
 def test_one_broken_selection_hides_no_other_and_breaks_what_reads_it(tmp_path: Path) -> None:

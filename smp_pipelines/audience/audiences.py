@@ -25,6 +25,7 @@ from smp_pipelines.selection.runs import (
     record_run,
 )
 from smp_pipelines.sending import audience_results
+from smp_pipelines.stores.lake import words_of
 from smp_pipelines.stores.locks import locked
 from smp_pipelines.stores.postgres import Connection
 from smp_pipelines.stores.snapshot import oldest
@@ -82,7 +83,8 @@ class Audiences:
             yield
         except duckdb.Error as error:
             file = self._library.file(name)
-            raise ProjectError([Problem(file, None, f"this selection does not run: {error}")]) from error
+            # without its cause, which quotes values of people
+            raise ProjectError([Problem(file, None, f"this selection does not run: {words_of(error)}")]) from None
 
     def materialise(self, name: str, now: datetime, run_id: str | None) -> Materialised:
         """Write a selection to the lake as it is at this moment, from the mirror as it is."""
@@ -95,9 +97,9 @@ class Audiences:
             # before the query: what is planned from here on, the selection may not have seen
             with self._warehouse.connection() as postgres:
                 upstream = read_seen_by(postgres, self._library.with_upstream(name)[:-1])
-                previous = last_run(postgres, name)
+                previous, made_from = last_run(postgres, name), self._made_from(postgres, name)
             seen, keys = oldest([read_seen(connection), *upstream]), self._library.keys(name)
-            kept = list(self._library.get(name).kept)
+            kept = self._library.get(name).kept
             written = materialisation.write(connection, lake_table(name), query, keys, kept)
             changes = changes_since(connection, previous, f"from {lake_table(name)}", keys)
             new = NewRun(
@@ -116,7 +118,9 @@ class Audiences:
             with self._warehouse.connection() as postgres, postgres.transaction():
                 run = record_run(postgres, new, written.with_address or 0, run_id)
                 audience_results.record_results(postgres, run, results)
-                audience_results.inherit(postgres, run, self._made_from(postgres, name))
+                # what it reads may have been written anew meanwhile: it may hold the people of either run
+                made_from += self._made_from(postgres, name)
+                audience_results.inherit(postgres, run, list(dict.fromkeys(made_from)))
         return Materialised(run, written, previous, results=tuple(results))
 
     def test(self, name: str, now: datetime) -> list[Result]:

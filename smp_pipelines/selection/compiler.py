@@ -28,7 +28,8 @@ from smp_pipelines.selection.macros import render
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _COLUMN = re.compile(r"[a-z_][a-z0-9_]*")
-_KEPT = re.compile(r"(U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|DECIMAL\(.*\)|DOUBLE|FLOAT|BOOLEAN)$")
+_WHOLE = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?$")
+_KEPT = re.compile(rf"({_WHOLE.pattern}|DECIMAL\(.*\)$|DOUBLE$|FLOAT$|BOOLEAN$)")
 _COMMENT = re.compile(r"\s*(?:--(?P<line>[^\n]*)(?:\n|$)|/\*(?P<block>.*?)\*/[ \t]*(?:\n|$))", re.DOTALL)
 
 
@@ -52,7 +53,12 @@ class Selection:
         Old versions of the lake's tables are history. With no words and dates of people in them, whoever is erased
         from the CRM is a bare number there (invariant 9).
         """
-        return {name: type_ for name, type_ in self.columns.items() if _KEPT.match(type_)}
+        # Parquet has no whole numbers of 128 bits, which is what a sum of whole numbers is
+        return {
+            name: "DECIMAL(38,0)" if type_.endswith("HUGEINT") else type_
+            for name, type_ in self.columns.items()
+            if _KEPT.match(type_)
+        }
 
     def sql(self, now: datetime, zone: ZoneInfo) -> str:
         """The SQL that DuckDB runs for a run at `now` (aware) in the project's zone.
@@ -242,7 +248,7 @@ def _contract(columns: Mapping[str, str], keys: Collection[str], path: Path) -> 
             why = "a selection gives person_id" if key == "person_id" else f"a step that uses it is about a {key}"
             todo = "say with `rows` what a row is" if path.suffix == ".yaml" else "add it to the SELECT"
             problems.append(Problem(path, None, f"the selection does not give {key}", f"{why}: {todo}"))
-        elif "INT" not in columns[key]:
+        elif not _WHOLE.match(columns[key]):
             problems.append(Problem(path, None, f"{key} is {columns[key]}, not a whole number"))
     problems += [
         Problem(path, None, f"the column {name!r} has no plain name", "name it with `as`")

@@ -27,7 +27,10 @@ def inlined(names: Sequence[str], selections: Mapping[str, Selection], now: date
         return selections[name].sql(now, zone)
     query = exp.select("*").from_(exp.Subquery(this=_pointed(selections[name], now, zone), alias="chosen"))
     for each in upstream:
-        kept = [exp.column(column, quoted=True) for column in selections[each].kept]
+        kept = [
+            exp.alias_(exp.cast(exp.column(column, quoted=True), type_, dialect="duckdb"), column, quoted=True)
+            for column, type_ in selections[each].kept.items()
+        ]
         rows = exp.select(*kept).from_(exp.Subquery(this=_pointed(selections[each], now, zone), alias="chosen"))
         query = query.with_(f"{_PREFIX}{each}", as_=rows, materialized=True, copy=False)
     return duckdb_sql(query)
@@ -36,16 +39,29 @@ def inlined(names: Sequence[str], selections: Mapping[str, Selection], now: date
 def _pointed(selection: Selection, now: datetime, zone: ZoneInfo) -> exp.Query:
     """A selection's query at a moment, with CTEs in the place of the selections that it reads."""
     query = rewrite_clock(selection.query, now, zone)
-    for table in list(query.find_all(exp.Table)):
-        if table.db.lower() == SELECTIONS:
-            name = table.name.lower()
-            if not table.alias:
-                table.set("alias", exp.TableAlias(this=exp.to_identifier(name)))
-            table.set("this", exp.to_identifier(f"{_PREFIX}{name}"))
-            table.set("db", None)
-            table.set("catalog", None)
+    read = {table.name.lower() for table in query.find_all(exp.Table) if table.db.lower() == SELECTIONS}
+    point(query, {name: exp.to_table(f"{_PREFIX}{name}") for name in read})
+    return query
+
+
+def point(query: exp.Query, places: Mapping[str, exp.Table]) -> None:
+    """Let a query read these selections from other tables; changes the tree that it is given."""
+    tables = list(query.find_all(exp.Table))
+    taken = {table.alias_or_name.lower() for table in tables if table.db.lower() != SELECTIONS}
+    names: dict[str, str] = {}
+    for table in tables:
+        name = table.name.lower()
+        if table.db.lower() != SELECTIONS or name not in places:
+            continue
+        if not table.alias:
+            # a table of the CRM may have the same name
+            names[name] = f"{_PREFIX}{name}" if name in taken else name
+            table.set("alias", exp.TableAlias(this=exp.to_identifier(names[name])))
+        for part in ("this", "db", "catalog"):
+            place = places[name].args.get(part)
+            table.set(part, place.copy() if place else None)
     for column in query.find_all(exp.Column):
-        if column.db.lower() == SELECTIONS:
+        if column.db.lower() == SELECTIONS and column.table.lower() in places:
+            column.set("table", exp.to_identifier(names.get(column.table.lower(), column.table)))
             column.set("db", None)
             column.set("catalog", None)
-    return query

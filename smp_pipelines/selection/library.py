@@ -144,7 +144,7 @@ def load_library(project: LoadedProject) -> SelectionLibrary:
     keys, of_records = _record_keys(project), _of_records(project)
     selections, problems = read_selections(folder, project.catalog, steps, keys, of_records)
     for ref in project.steps():
-        problems += _exclusion_problems(ref, selections)
+        problems += _exclusion_problems(project, ref, selections)
     try:
         dict(_marts(project, _ANY_MOMENT))
     except ProjectError as error:
@@ -173,15 +173,16 @@ def _of_records(project: LoadedProject) -> set[str]:
     return {step.internal.records for step in steps if step.internal} - {name for step in steps for name in step.people}
 
 
-def _exclusion_problems(ref: StepRef, selections: Mapping[str, Selection]) -> list[Problem]:
+def _exclusion_problems(project: LoadedProject, ref: StepRef, selections: Mapping[str, Selection]) -> list[Problem]:
     if not isinstance(ref.step.schedule, Schedule) or ref.step.is_frozen:
         return []  # a send leaves out whoever of a frozen group got the step already, whatever the selections say
     if ref.step.internal is not None:
         return []  # colleagues get whatever the records of the day are: nobody is left out (F26)
-    has_record, times = ref.step.record is not None, ref.step.schedule.times
+    record, times = project.record(ref), ref.step.schedule.times
+    key = record.key if record else None
     found = (selections[name] for name in ref.step.people if name in selections)
     start = ref.step.schedule.start
-    return [each for one in found for each in check_continuous(one, ref.key, times, has_record, selections, start)]
+    return [each for one in found for each in check_continuous(one, ref.key, times, key, selections, start)]
 
 
 def _marts(project: LoadedProject, now: datetime) -> Iterator[tuple[str, Mart]]:

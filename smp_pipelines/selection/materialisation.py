@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -30,13 +30,13 @@ class Written:
 
 
 def write(
-    connection: duckdb.DuckDBPyConnection, target: str, query: str, keys: Sequence[str], kept: Sequence[str]
+    connection: duckdb.DuckDBPyConnection, target: str, query: str, keys: Sequence[str], kept: Mapping[str, str]
 ) -> Written:
     """Write the rows of a query to a table of the lake (`smp.selections."x"`), all or nothing, as a new snapshot.
 
-    `keys` tell the rows apart, `kept` are the columns that are written.
+    `keys` tell the rows apart, `kept` are the columns that are written, with their types.
     """
-    columns = ", ".join(identifier(column) for column in kept)
+    columns = ", ".join(f"{identifier(name)}::{type_} as {identifier(name)}" for name, type_ in kept.items())
     # Once into memory, and from there to the lake: DuckDB runs the query on all cores when it does not write Parquet
     # at the same time, and what is counted below need not be read back.
     with transaction(connection):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -134,6 +135,18 @@ def scalar(connection: duckdb.DuckDBPyConnection, statement: str, parameters: Se
     """Run a statement and fetch the first column of its first row; None when there is no row."""
     row = connection.execute(statement, list(parameters)).fetchone()
     return None if row is None else row[0]
+
+
+def words_of(error: duckdb.Error) -> str:
+    """What DuckDB says of SQL that does not run, without the value that it tripped over: that may be an address.
+
+    What is wrong with the SQL itself is told as it is, for it names tables and columns.
+    """
+    text = str(error).partition("\n\nLINE ")[0]
+    if isinstance(error, (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException)):
+        return text
+    # from the first quote to the last: the value may hold quotes as well
+    return re.sub(r"""['"].*['"]""", "…", text, flags=re.DOTALL)
 
 
 @contextmanager

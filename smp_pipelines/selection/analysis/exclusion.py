@@ -70,39 +70,51 @@ def check_continuous(
     selection: Selection,
     step_key: str,
     times: Sequence[time],
-    has_record: bool,
+    record_key: str | None,
     selections: Mapping[str, Selection] | None = None,
     start: date | None = None,
 ) -> list[Problem]:
     """The problems of a continuous step with this selection: no exclusion (F17), one per record for a step without
     records, and as a warning several times a day without covering the day (F21). `times` are the local times of a day,
-    `selections` the compiled selections that this one may read, `start` the first day of the step.
+    `record_key` is the key of the step's linked record, `selections` are the
+    compiled selections that this one may read, `start` is the first day of the step.
     """
-    record = ', record="<record key>"' if has_record else ""
+    record = f', record="{record_key}"' if record_key else ""
     macro = f'and {{{{ not_received("{step_key}", within="30 days"{record}) }}}}'
     queries = {name: other.query for name, other in (selections or {}).items()}
     found = excludes(selection.query, step_key, queries)
     if found is None:
         words = f"the continuous step {step_key} needs a selection that leaves out who already received it"
         return [Problem(selection.path, None, words, f"add to the WHERE: {macro}")]
-    if found.by_record and not has_record:
+    if found.by_record and record_key is None:
         words = f"the selection leaves people out per record, but the step {step_key} has no record: nobody is left out"
         return [Problem(selection.path, None, words, "take `record` out of not_received, or give the step a record")]
+    if found.by_record and found.record not in (None, record_key):
+        words = f"the selection leaves people out per {found.record}, but the step {step_key} is about a {record_key}"
+        return [Problem(selection.path, None, words, f"nobody is left out like that; write: {macro}")]
     if start and found.window.since and found.window.since.date() > start:
         words = (
             f"the selection leaves out who received it since {found.window.since.date()}, but it is sent from {start}"
         )
         return [Problem(selection.path, None, words, f"write a date not after {start}, or a period: {macro}")]
-    return list(_doubts(found, selection, step_key, times))
+    return list(_doubts(found, selection, step_key, times, record_key))
 
 
-def _doubts(found: Exclusion, selection: Selection, step_key: str, times: Sequence[time]) -> Iterator[Problem]:
+def _doubts(
+    found: Exclusion, selection: Selection, step_key: str, times: Sequence[time], record_key: str | None
+) -> Iterator[Problem]:
     if len(times) > 1 and not found.window.covers(_span(times)):
         words = (
             f"the step {step_key} is sent {len(times)} times a day, but the selection is not sure to leave out "
             "who received it earlier that day"
         )
         yield Problem(selection.path, None, words, 'use within="today" or a day or more', warning=True)
+    if found.by_record and found.record is None:
+        words = (
+            f"the selection leaves people out per record, but it cannot be followed whether that is the {record_key}"
+        )
+        remedy = f"give {record_key} in the SELECT, from the column that is compared with record_id"
+        yield Problem(selection.path, None, words, remedy, warning=True)
     if found.partial:
         words = (
             f"the selection asks for an outcome: whose mail of {step_key} is still planned, has an unknown outcome "

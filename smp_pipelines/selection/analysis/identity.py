@@ -138,6 +138,8 @@ class Rows:
             name = column.name.lower()
             left = self._unqualified(name)
             self._merged.add(name)
+            if name in self._blended:
+                continue  # it may come from either side of the outer join before: of no table is it known
             if side in ("RIGHT", "FULL"):
                 self._blended.add(name)
             if left is not None and (inner or left_only):

@@ -5,7 +5,6 @@ A test that does not run counts as failed: what cannot be told to be right does 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,13 +25,13 @@ from smp_pipelines.selection.audience_tests.models import (
     VolumeTest,
 )
 from smp_pipelines.selection.clock import rewrite_clock
-from smp_pipelines.selection.gate import SELECTIONS, duckdb_sql
-from smp_pipelines.stores.lake import identifier, literal, rows, scalar, transaction
+from smp_pipelines.selection.gate import duckdb_sql
+from smp_pipelines.selection.inlining import point
+from smp_pipelines.stores.lake import identifier, literal, rows, scalar, transaction, words_of
 from smp_pipelines.stores.postgres import engine_sql
 
 SHOWN = 20
 """So many people are named with a test that failed."""
-_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 History = Callable[[AudienceTest, int], Sequence[int]]
 """The row counts of at most so many runs before, newest first, that a test may compare with."""
@@ -108,9 +107,7 @@ class _Judge:
             with transaction(self._connection):
                 found = self._found(test)
         except duckdb.Error as error:
-            # DuckDB quotes the value that it tripped over, which may be somebody's address
-            words = _QUOTED.sub("'…'", str(error).partition("\n")[0])
-            found = _Found(False, f"it does not run: {words}")
+            found = _Found(False, f"it does not run: {words_of(error)}")
         return Result(test.selection, test.name, test.words, blocking=test.blocking, **vars(found))
 
     def _found(self, test: AudienceTest) -> _Found:
@@ -148,13 +145,7 @@ class _Judge:
     def _written(self, test: AudienceTest, query: exp.Query) -> _Found:
         """The rows that a SELECT of the project gives; the selection in it is the run that is tested."""
         tree = rewrite_clock(query, self._now, self._zone)
-        for table in list(tree.find_all(exp.Table)):
-            if table.db.lower() == SELECTIONS and table.name.lower() == test.selection:
-                alias = table.alias or table.name
-                table.set("this", exp.to_identifier("chosen"))
-                table.set("db", exp.to_identifier("main"))
-                table.set("catalog", exp.to_identifier("temp"))
-                table.set("alias", exp.TableAlias(this=exp.to_identifier(alias)))
+        point(tree, {test.selection: exp.to_table("temp.main.chosen")})
         text = duckdb_sql(tree)
         columns = [str(row[0]).lower() for row in rows(self._connection, f"describe {text}")]
         person = "try_cast(person_id as bigint)" if "person_id" in columns else "null::bigint"
