@@ -22,7 +22,7 @@ from smp_pipelines.sending.ledger import Send, read_send
 from smp_pipelines.sending.overruling import open_overruled
 from smp_pipelines.sending.transports.memory import Outbox, outbox
 from smp_pipelines.stores.clock import StartedAt
-from tests.support.stopping import plan_send, stopping_theatre
+from tests.support.stopping import NAMED, plan_send, stopping_theatre
 from tests.support.theatre import NEWSLETTER, STEP, Theatre, deployment
 
 ONCE = f"{NEWSLETTER}@once"
@@ -88,6 +88,24 @@ def test_whoever_got_the_mail_in_the_meantime_does_not_get_it_from_an_overruled_
     new = overrule(house, morning)
     assert house.reasons(new) == {3: "person_blocked", 9: None}
     assert sorted(box.recipients) == ["p1@example.org", "p2@example.org", "p9@example.org"]
+
+
+def test_colleagues_get_no_second_mail_from_a_stopped_send_when_a_later_one_was_planned(
+    house: Theatre, box: Outbox
+) -> None:
+    (house.deployment.project.folder / "sql" / "selections" / "colleagues.checks.yaml").write_text(NAMED)
+    house.sql("update crm.person set internal_test = true where person_id in (1, 2)")
+    house.sql("update crm.performance set starts_at = starts_at + interval '2 days'")
+    check = f"{STEP}_check"
+    house.live(check)
+    tested = Theatre(Deployment.load(house.deployment.settings))
+    monday, tuesday = (stopped(tested, check, f"{check}@{day}") for day in ("monday", "tuesday"))
+    new = overrule(tested, tuesday)
+    assert sorted(box.recipients) == ["p1@example.org", "p2@example.org"]
+    words = f"send {monday.send_id} may not be overruled any more: send {new.send_id} of {check} was planned since"
+    with pytest.raises(SmpError, match=words):
+        overrule(tested, monday)
+    assert len(box.recipients) == 2
 
 
 def test_nothing_is_overruled_when_it_may_not_be_sent_or_when_another_test_fails_now(

@@ -12,6 +12,8 @@ import pytest
 
 from smp_pipelines.problems import SmpError
 from smp_pipelines.selection.runs import last_run
+from smp_pipelines.sending.ledger import Send
+from smp_pipelines.sending.overruling import open_overruled
 from smp_pipelines.sending.target.group import change_by_hand, read_group_changes, read_linked
 from tests.support.grouped import (
     AMSTERDAM,
@@ -32,6 +34,9 @@ BOTH = "send: one_off; target_group: {selections: [amsterdam, big_companies], ev
 DAILY = 'schedule: {start: 2026-01-01, frequency: daily, times: ["09:00"]}'
 FROZEN = f"send: one_off; target_group: {{selections: [amsterdam], {ONCE}}}"
 BY_HAND = f"send: one_off; target_group: {{{ONCE}}}"
+GROWS = f"send: continuous; {DAILY}; target_group: {{{ONCE}}}"
+FEW = "-- Few.\nselect person_id from crm.person where person_id between 1 and 3 and last_name not like 'Gone%'\n"
+STOPPED = "audience_test: People of few"
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +45,7 @@ def house(embedded_url: str, migrated_template: str, tmp_path_factory: pytest.Te
     folder = tmp_path_factory.mktemp("grouped")
     project = grouped_project(folder / "my project")
     pilot = {"pilot": "send: one_off; selection: amsterdam", "rest": REST}
-    for name in ("trial", "at_once", "backwards"):
+    for name in ("trial", "at_once", "backwards", "shared"):
         write_campaign(project, name, pilot)
     write_campaign(project, "several", {"both": BOTH})
     write_campaign(project, "held", {"letter": FROZEN, "all": REST})
@@ -49,6 +54,16 @@ def house(embedded_url: str, migrated_template: str, tmp_path_factory: pytest.Te
     write_campaign(project, "sent", {"source": BOTH, "copy": copied.replace("CAMPAIGN", "sent")})
     write_campaign(project, "hands", {"list": BY_HAND})
     write_campaign(project, "show", {"about": f"send: one_off; record: performance; target_group: {{{ONCE}}}"})
+    write_campaign(project, "loose", {"list": GROWS})
+    write_campaign(project, "household", {"list": GROWS})
+    (project / "sql" / "selections" / "few.sql").write_text(FEW)
+    test = "audience_tests: {most: {rows: {at_most: 2}, blocking: true, words: People of few}}\n"
+    (project / "sql" / "selections" / "few.checks.yaml").write_text(test)
+    tick = GROWS.replace(ONCE, f"selections: [few], {ONCE}")
+    plain = {"plain": "send: one_off; selection: few", "of_plain": copied.replace("CAMPAIGN/source", "plain")}
+    of_source = {"of_source": copied.replace("CAMPAIGN/", ""), "late": copied.replace("CAMPAIGN/", "")}
+    write_campaign(project, "blocked", {"source": tick, **of_source, **plain})
+    write_campaign(project, "mended", {"tick": tick})
     write_campaign(
         project, "again", {"tick": f"send: continuous; {DAILY}; target_group: {{selections: [amsterdam], {ONCE}}}"}
     )
@@ -214,3 +229,102 @@ def test_two_frozen_groups_share_nobody_unless_by_hand_and_then_the_first_send_r
     by_hand(house, "twins/two", [4], linked=True)
     assert planned(house, plan_step(house, "twins/two")) == [4, 5, 6]
     assert planned(house, plan_step(house, "twins/one")) == [1, 2, 3]
+
+
+def test_a_record_is_refused_for_a_step_without_one_and_one_that_is_left_from_before_sends_nothing_twice(
+    house: Theatre,
+) -> None:
+    with pytest.raises(SmpError, match=r"loose/list is not about a record.*\n.*leave out --record"):
+        by_hand(house, "loose/list", [8], linked=True, record_id=PERFORMANCE)
+    by_hand(house, "loose/list", [8], linked=True)
+    house.sql("update smp.target_member set record_id = %s where step = 'loose/list'", PERFORMANCE)
+    assert planned(house, plan_step(house, "loose/list", "loose/list@1")) == [8]
+    assert planned(house, plan_step(house, "loose/list", "loose/list@2")) == []
+
+
+@pytest.fixture
+def share(house: Theatre) -> Iterator[None]:
+    """Persons 3 and 11 have one address."""
+    house.sql("update crm.person set email = 'same@example.org' where person_id in (3, 11)")
+    house.mirror()
+    yield
+    house.sql("update crm.person set email = 'p' || person_id || '@example.org' where person_id in (3, 11)")
+    house.mirror()
+
+
+@pytest.mark.usefixtures("share")
+def test_an_address_gets_a_frozen_step_once_whoever_of_it_is_linked_later(house: Theatre) -> None:
+    by_hand(house, "household/list", [3], linked=True)
+    assert planned(house, plan_step(house, "household/list", "household/list@1")) == [3]
+    by_hand(house, "household/list", [11, 12], linked=True)
+    ref = ref_of(house, "household/list")
+    answers = house.deployment.explaining.why(ref, [3, 11], house.now)
+    assert "; got this step on 2026-11-23 09:00" in str(answers[0].rules)
+    assert "; person 3 has the same address and got this step on 2026-11-23 09:00" in str(answers[1].rules)
+    assert planned(house, plan_step(house, "household/list", "household/list@2")) == [12]
+
+
+@pytest.mark.usefixtures("share")
+def test_the_rest_leaves_the_addresses_of_the_pilot_alone_and_why_says_so(house: Theatre) -> None:
+    plan_step(house, "shared/pilot")
+    ref = ref_of(house, "shared/rest")
+    asleep = house.deployment.explaining.why(ref, [1], house.now)[0].conclusion
+    assert asleep.endswith("status is concept (it never went live); 1 more rule stops it")
+    house.live("shared/rest")
+    answers = house.deployment.explaining.why(ref, EVERYBODY, house.now)
+    for person in (1, 3, 11):
+        assert answers[person - 1].conclusion.endswith(
+            "campaign: got, or gets, another step of this campaign that this one leaves alone:"
+            " shared/pilot (2026-11-23 09:00)"
+        )
+    rest = [5, 6, 7, 8, 9, 10, 12]
+    assert [each.person_id for each in answers if each.gets] == rest
+    assert planned(house, plan_step(house, "shared/rest")) == rest
+
+
+def stopped_by_few(house: Theatre, key: str, send_key: str) -> Send | None:
+    """A send of this step: the send when its people were stopped by the test of `few`, None when they are mailed."""
+    send = plan_step(house, key, send_key)
+    reasons = set(house.reasons(send).values())
+    assert reasons in ({STOPPED}, {None})
+    return send if reasons == {STOPPED} else None
+
+
+def let_go(house: Theatre, send: Send | None) -> None:
+    """Overrule a stopped send, as far as its opening."""
+    assert send is not None
+    with house.deployment.connection() as postgres:
+        open_overruled(postgres, send, "live", house.now, "anna", "they may", None)
+
+
+def test_a_copy_of_an_audience_that_a_test_stopped_is_stopped_until_somebody_let_its_source_go(house: Theatre) -> None:
+    link(house, "blocked/source")
+    link(house, "blocked/of_source")
+    source = stopped_by_few(house, "blocked/source", "blocked/source@1")
+    assert stopped_by_few(house, "blocked/of_source", "blocked/of_source@once")
+    plain = stopped_by_few(house, "blocked/plain", "blocked/plain@once")
+    link(house, "blocked/of_plain")
+    assert stopped_by_few(house, "blocked/of_plain", "blocked/of_plain@once")
+    let_go(house, source)
+    let_go(house, plain)
+    link(house, "blocked/late")
+    assert stopped_by_few(house, "blocked/late", "blocked/late@once") is None
+    assert stopped_by_few(house, "blocked/source", "blocked/source@2") is None, "overruled for the group, until linked"
+
+
+def test_a_frozen_group_that_a_test_stopped_is_sent_once_it_is_linked_again_and_the_test_passes(house: Theatre) -> None:
+    link(house, "mended/tick")
+    assert stopped_by_few(house, "mended/tick", "mended/tick@1")
+    house.sql("update crm.person set last_name = 'Gone' where person_id = 3")
+    link(house, "mended/tick", again=True)
+    house.sql("update crm.person set last_name = 'Jansen 3' where person_id = 3")
+    assert stopped_by_few(house, "mended/tick", "mended/tick@2") is None
+
+
+def test_a_group_is_never_made_of_selections_as_another_run_found_them(house: Theatre) -> None:
+    ref = ref_of(house, "several/both")
+    house.deployment.groups.evaluate(ref, house.now, "before")
+    house.people(1, first=60, tickets=False)
+    assert house.deployment.groups.evaluate(ref, house.now, "before").parts["amsterdam"] == 4
+    assert house.deployment.groups.evaluate(ref, house.now, "only the group").parts["amsterdam"] == 5
+    house.sql("delete from crm.person where person_id = 60")

@@ -63,7 +63,7 @@ def _metadata(done: Materialised, sql: str) -> dict[str, dg.MetadataValue | int 
         "dagster/row_count": done.run.row_count,
         "preview": table(*done.written.preview),
         "SQL": dg.MetadataValue.md(f"```sql\n{sql}\n```"),
-        "lake snapshot": done.run.snapshot_id,
+        "lake snapshot": str(done.run.snapshot_id),
         "evaluated at": dg.MetadataValue.timestamp(done.run.moment),
     }
     if done.written.with_address is not None:

@@ -20,12 +20,13 @@ from smp_pipelines.selection.gate import duckdb_sql
 from smp_pipelines.selection.history.past import standing
 from smp_pipelines.selection.predicates.judging import Question, judge, rows_of
 from smp_pipelines.selection.predicates.moments import gather_near, near_people
-from smp_pipelines.selection.runs import SelectionRun, last_run, run_at
+from smp_pipelines.selection.runs import SelectionRun, last_run, read_run, run_at
 from smp_pipelines.sending.cap import cap_of
 from smp_pipelines.sending.ledger import ClaimRules, Send
 from smp_pipelines.sending.planning import claim_rules
 from smp_pipelines.sending.why import facts as why_facts
-from smp_pipelines.sending.why.answer import Rule, Scene, Why, answer, selection_rules
+from smp_pipelines.sending.why.answer import Rule, Scene, Why, answer, campaign_rule, selection_rules
+from smp_pipelines.sending.why.facts import Mail
 from smp_pipelines.sending.why.steps import next_moment, step_rules
 from smp_pipelines.stores.lake import identifier, rows, transaction
 from smp_pipelines.stores.postgres import Connection
@@ -92,7 +93,7 @@ class Explaining:
 
     def _past(self, postgres: Connection, ref: StepRef, people: Sequence[int], at: datetime) -> list[Why]:
         name = ref.key if ref.step.own_group else str(ref.step.people[0])
-        run = standing(postgres, name, at, self._project.settings.zone)
+        run = self._run_at(postgres, ref, name, at)
         if run.pin is None:
             raise SmpError(f"run {run.selection_run_id} of {name} does not say which data it read: it is too old")
         self._warehouse.mirror_moments()
@@ -108,6 +109,17 @@ class Explaining:
         ):
             case = _Case(ref, self._rules(ref), lake, postgres, run.moment, at, run)
             return self._answers(case, people, sent[0] if sent else None, present)
+
+    def _run_at(self, postgres: Connection, ref: StepRef, name: str, at: datetime) -> SelectionRun:
+        """The run that the step's last send by then was planned from, or one that came after it."""
+        sent = postgres.execute(
+            "select max(selection_run_id) from smp.send where step = %s and purpose = %s and moment <= %s",
+            (ref.key, ref.step.purpose, at),
+        ).fetchone()
+        stood = run_at(postgres, name, at)
+        if sent and sent[0] is not None and (stood is None or stood.selection_run_id < sent[0]):
+            return read_run(postgres, sent[0])
+        return stood or standing(postgres, name, at, self._project.settings.zone)
 
     def _rules(self, ref: StepRef) -> ClaimRules:
         rules = claim_rules(self._project, ref.step, ref.step.purpose)
@@ -132,7 +144,9 @@ class Explaining:
         mails = why_facts.mails_under(lake, near, cap)
         used = why_facts.used(lake, project, ref, near, case.moment, case.moment)
         used += why_facts.held(case.postgres, project, ref, near)
-        groups, selected = self._selected(case, people, near, present, {mail.person_id for mail in used})
+        if case.rules.deduplicate:
+            used = why_facts.with_sharing(lake, used)
+        groups, selected = self._selected(case, people, near, present, used)
         why_facts.load_selected(lake, case.rules, selected)
         planned = why_facts.judge_rows(lake, case.rules, cap, mails, {mail.person_id for mail in used})
         facts = defaultdict(list)
@@ -166,7 +180,7 @@ class Explaining:
         people: Sequence[int],
         near: Sequence[int],
         present: duckdb.DuckDBPyConnection,
-        used: set[int],
+        used: Sequence[Mail],
     ) -> tuple[Mapping[int, list[Rule]], Selected]:
         """Who is selected, with which record, among people who share an address; and the rules that see to that."""
         ref, zone = case.ref, self._project.settings.zone
@@ -186,9 +200,14 @@ class Explaining:
         if ref.step.is_frozen:
             found = set(self._members(case, near, groups))
         if ref.step.own_group:
-            found = {row for row in found if row[0] not in used}
+            apart = {mail.person_id for mail in used}
+            left_out = {person for person, _record in found if person in apart}
+            found = {row for row in found if row[0] not in apart}
             if case.run is not None:
                 found = set(self._as_written(case, case.run, near, present))
+            # who is in the group all the same has this rule at the row, and who is not selected lacks more than this
+            for person in left_out.intersection(people) - {person for person, _record in found}:
+                groups[person].append(campaign_rule([mail for mail in used if mail.person_id == person], zone))
         selected = list(found)
         if ref.step.internal is not None:
             selected = [(person, record) for person, _none in selected for record in self._records(case)]
@@ -245,13 +264,15 @@ class Explaining:
             " where step = %s and person_id = any (%s)",
             (case.ref.key, list(near)),
         ).fetchall()
-        got = why_facts.in_ledger(case.lake, case.ref, near, case.moment, near=True)
-        for person, record, linked, source, since in members:
-            had = [each for each in got.get(person, []) if each.record_id == record and each.outcome != "skipped"]
+        got = why_facts.reached(case.lake, case.ref)
+        for person, written, linked, source, since in members:
+            record = written if case.columns else None
+            had = [each for each in got if each.person_id == person and (not case.columns or each.record_id == record)]
             when = f"{since.astimezone(zone):%Y-%m-%d %H:%M}"
             told = f"{'linked' if linked else 'unlinked'} on {when} ({source})"
             if linked and had:
-                told += f"; got this step on {had[0].moment.astimezone(zone):%Y-%m-%d %H:%M}"
+                by = "" if had[0].via == person else f"person {had[0].via} has the same address and "
+                told += f"; {by}got this step on {had[0].happened_at.astimezone(zone):%Y-%m-%d %H:%M}"
             if person in groups:
                 groups[person].append(Rule("target group", linked and not had, told))
             if linked and not had:

@@ -8,7 +8,6 @@ from datetime import datetime
 
 from smp_pipelines.audience.audiences import Audiences, Materialised
 from smp_pipelines.campaign.project import StepRef
-from smp_pipelines.problems import SmpError
 from smp_pipelines.reporting.moments import read_seen
 from smp_pipelines.selection import materialisation
 from smp_pipelines.selection.history.comparing import changes_since
@@ -41,24 +40,24 @@ class TargetGroups:
     ) -> Evaluated:
         """Write the group of a step to the lake as it is at this moment, as a run under the step's key.
 
-        `runs` are those of its selections; left out, the ones of this Dagster run, or else their latest. Raises
-        SmpError for a frozen group that is not linked, and for a selection that never ran.
+        `runs` are those of its selections; left out, the ones of this Dagster run, and fresh ones of what it did not
+        make. Raises SmpError for a frozen group that is not linked.
         """
         name, project = ref.key, self._warehouse.project
+        if ref.step.is_frozen:
+            runs = ()
+        elif runs is None:
+            runs = self._runs_of(ref, now, run_id)
         record = project.record(ref)
         keys = ("person_id", record.key) if record else ("person_id",)
         with locked(self._warehouse.url, f"target group {name}"), self._warehouse.connection() as postgres:
             target.refuse_unlinked(postgres, ref)
-            if ref.step.is_frozen:
-                runs = ()
-            elif runs is None:
-                runs = [self._run_of(each, run_id) for each in ref.step.people]
             previous, frozen = last_run(postgres, name), target.read_linked(postgres, name)
             with self._warehouse.lake.open() as lake:
                 # before the query: what is planned from here on, the group may not have seen
                 seen = oldest([read_seen(lake), *(Snapshot.parse(run.seen) for run in runs)])
                 query = target.group_query(postgres, lake, project, ref, runs)
-                written = materialisation.write(lake, lake_table(name), query, keys, keys)
+                written = materialisation.write(lake, lake_table(name), query, keys, dict.fromkeys(keys, "BIGINT"))
                 changes = changes_since(lake, previous, f"from {lake_table(name)}", keys)
             new = NewRun(
                 selection=name,
@@ -72,17 +71,13 @@ class TargetGroups:
             )
             with postgres.transaction():
                 run = record_run(postgres, new, written.with_address or 0, run_id)
-                linked_from = frozen.selection_runs if frozen else []
+                linked_from = target.linked_runs(postgres, name) if frozen else []
                 inherit(postgres, run, [*linked_from, *(each.selection_run_id for each in runs)])
         return Evaluated(run, written, previous, {each.selection: each.row_count for each in runs}, frozen)
 
     def fresh_runs(self, ref: StepRef, now: datetime, run_id: str | None) -> list[SelectionRun]:
         """The selections of a step, evaluated at this moment with everything that they read."""
-        runs = []
-        for name in ref.step.selections:
-            self._audiences.refresh(name, now, run_id)
-            runs.append(self._audiences.materialise(name, now, run_id).run)
-        return runs
+        return [self._fresh_run(name, now, run_id) for name in ref.step.selections]
 
     def link(self, ref: StepRef, now: datetime, by: str, *, again: bool = False) -> Applied:
         """Freeze the group of a step as its selections are now (F57); again, it adds who is new. Raises SmpError."""
@@ -96,10 +91,12 @@ class TargetGroups:
             with self._warehouse.lake.open() as lake:
                 return target.link(postgres, lake, project, ref, runs, now, by, again=again)
 
-    def _run_of(self, selection: str, run_id: str | None) -> SelectionRun:
+    def _runs_of(self, ref: StepRef, now: datetime, run_id: str | None) -> list[SelectionRun]:
+        """The selections of a group as this Dagster run made them; those that it did not make are evaluated now."""
         with self._warehouse.connection() as postgres:
-            own = read_selection_run(postgres, selection, run_id) if run_id else None
-            found = own or last_run(postgres, selection)
-        if found is None:
-            raise SmpError(f"selection {selection} was never materialised; materialise it first")
-        return found
+            made = {name: read_selection_run(postgres, name, run_id) if run_id else None for name in ref.step.people}
+        return [run or self._fresh_run(name, now, run_id) for name, run in made.items()]
+
+    def _fresh_run(self, name: str, now: datetime, run_id: str | None) -> SelectionRun:
+        self._audiences.refresh(name, now, run_id)
+        return self._audiences.materialise(name, now, run_id).run

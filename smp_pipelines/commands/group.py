@@ -84,7 +84,7 @@ def group_import(
         str | None, typer.Option(help="The step of rows that name none: number, name, campaign/step.")
     ] = None,
     linked: Annotated[str, typer.Option(help="J or N, of rows that do not say: link, or keep out.")] = "J",
-    rejects: Annotated[Path | None, typer.Option(help="Where rejected rows go; default FILE.rejects.csv.")] = None,
+    rejects: Annotated[Path | None, typer.Option(help="Where rejected rows go; default NAME.rejects.csv.")] = None,
     by: _By = None,
 ) -> None:
     """Link contacts from a file, or keep them out (F52). Importing it twice changes nothing; bad rows come back."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from smp_pipelines.commands.shared import deployment, local_moment, out, print_table
+from smp_pipelines.commands.shared import deployment, end_of, out, print_table
 from smp_pipelines.sending.reasons import explain
 from smp_pipelines.stores.clock import SystemClock
 
@@ -42,7 +42,7 @@ def person_why(
     """Why somebody gets a step or does not: every rule, in order, with what was found (X4)."""
     with deployment() as loaded:
         ref, now = loaded.project.step(step), SystemClock().now()
-        (why,) = loaded.explaining.why(ref, [person], now, None if at is None else local_moment(at, loaded))
+        (why,) = loaded.explaining.why(ref, [person], now, None if at is None else end_of(at, loaded))
     marks = {True: "ok", False: "STOPS", None: "may stop"}
     out.print(why.conclusion, markup=False, style="bold")
     print_table(["", "rule", "found"], [[marks[rule.ok], rule.name, rule.told] for rule in why.rules])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,18 +9,17 @@ import typer
 
 from smp_pipelines.commands.differences import print_difference
 from smp_pipelines.commands.lineage import selection_impact, selection_lineage
-from smp_pipelines.commands.shared import deployment, local_moment, out, print_table, settings
+from smp_pipelines.commands.shared import deployment, end_of, local_moment, out, print_table, settings
 from smp_pipelines.deployment import Deployment
 from smp_pipelines.problems import SmpError
 
 if TYPE_CHECKING:
     from smp_pipelines.selection.runs import SelectionRun
 
-app = typer.Typer(help="Selections: count, show, sql, diff, history.", no_args_is_help=True)
+app = typer.Typer(help="Selections: who is in them, why, since when, and whether they are right.", no_args_is_help=True)
 
-_AS_OF = "The people of the last run at or before this local moment; a bare date means its end."
+_AS_OF = "The people of the last run at or before this local moment (a bare date: its end)."
 _AGAINST = "Compare with the last run at or before this local moment (a bare date: its end); default the last run."
-_LENGTH_OF_A_DATE = 10
 
 
 @app.command("count")
@@ -71,7 +69,7 @@ def selection_diff(
     if against is not None and run is not None:
         raise SmpError("--against names a run by its moment, --run by its number: use one of them")
     with deployment() as loaded:
-        now, then = local_moment(at, loaded), None if against is None else _end_of(against, loaded)
+        now, then = local_moment(at, loaded), None if against is None else end_of(against, loaded)
         old = loaded.history.run_to_compare(name, then, run)
         found = loaded.history.compare(name, now, old, limit, people)
         zone = loaded.project.settings.zone
@@ -138,13 +136,7 @@ def _standing(loaded: Deployment, name: str, at: str | None, as_of: str) -> Sele
     """The run that `--as-of` is about. Raises SmpError when there is none, or with `--at` as well."""
     if at is not None:
         raise SmpError("--at asks what the file gives at a moment, --as-of what a run gave: use one of them")
-    return loaded.history.run_at(name, _end_of(as_of, loaded))
-
-
-def _end_of(text: str, loaded: Deployment) -> datetime:
-    """The moment that somebody wrote; of a bare date its last one, so that the runs of that day count."""
-    moment = local_moment(text, loaded)
-    return moment + timedelta(days=1, microseconds=-1) if len(text.strip()) == _LENGTH_OF_A_DATE else moment
+    return loaded.history.run_at(name, end_of(as_of, loaded))
 
 
 def _told(run: SelectionRun, loaded: Deployment) -> str:

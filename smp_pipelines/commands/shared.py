@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,6 +53,16 @@ def local_moment(text: str | None, loaded: Deployment) -> datetime:
     except ValueError:
         raise SmpError(f"{text!r} is no moment; write it like 2026-11-23 09:00") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=loaded.project.settings.zone)
+
+
+def end_of(text: str, loaded: Deployment) -> datetime:
+    """The last moment of what somebody wrote: of a bare date that day's, of hours and minutes that minute's.
+
+    What ran at a moment ran a little after it.
+    """
+    moment = local_moment(text, loaded)
+    length = {10: timedelta(days=1), 16: timedelta(minutes=1)}.get(len(text.strip()))
+    return moment if length is None else moment + length - timedelta(microseconds=1)
 
 
 def print_ticked(result: Ticked) -> None:

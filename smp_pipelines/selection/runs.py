@@ -100,8 +100,8 @@ def last_run(connection: Connection, selection: str) -> SelectionRun | None:
 
 
 def run_at(connection: Connection, selection: str, moment: datetime) -> SelectionRun | None:
-    """The run that stood at a moment: the latest that is not after it."""
-    where = "where selection = %s and moment <= %s order by moment desc, selection_run_id desc limit 1"
+    """The run that stood at a moment: the last one that is not after it."""
+    where = "where selection = %s and moment <= %s order by selection_run_id desc limit 1"
     return _one(connection, where, (selection, moment))
 
 

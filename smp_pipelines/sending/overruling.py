@@ -108,7 +108,8 @@ def open_overruled(
 ) -> Send:
     """Write the audit and open the new send, both or neither; of two who overrule at once both get the first one's.
 
-    Raises SmpError when nobody is named, or no reason is given.
+    Raises SmpError when nobody is named, or no reason is given; and when a later send of a step for colleagues was
+    planned: that leaves nobody out, so they would get it twice.
     """
     if not by.strip() or not reason.strip():
         raise SmpError("say who overrules the audience test, and why: both are kept in the audit")
@@ -118,6 +119,8 @@ def open_overruled(
         before = read_overrule(connection, send)
         if before is not None:
             return ledger.read_send(connection, before.new_send_id)
+        if purpose != "live":
+            _refuse_overtaken(connection, send)
         new = ledger.open_send(connection, new_key(send), send.step, now, now, run_id, purpose)
         connection.execute(
             "insert into smp.audience_overrule (send_id, new_send_id, overruled_at, overruled_by, reason)"
@@ -125,3 +128,13 @@ def open_overruled(
             (send.send_id, new.send_id, now, by.strip(), reason.strip()),
         )
         return new
+
+
+def _refuse_overtaken(connection: Connection, send: Send) -> None:
+    """Raise SmpError when a later send of the same step was planned that no audience test stopped."""
+    found = connection.execute(engine_sql("tests/overtaken.sql"), {"send_id": send.send_id}).fetchone()
+    if found is not None:
+        raise SmpError(
+            f"send {send.send_id} may not be overruled any more: send {found[0]} of {send.step} was planned since,"
+            " and whoever is in both would get it twice"
+        )

@@ -25,14 +25,14 @@ from smp_pipelines.campaign.fields import FileModel, Name, Text, refusal
 
 _PERIOD = r"^[1-9][0-9]{0,4} (minute|hour|day|week|month|year)s?$"
 _RUNS = r"^last (?:([1-9][0-9]?) )?runs?$"
-_SHARE = r"^[0-9]{1,6}%$"
+_SHARE = r"^[0-9]{1,6}(\.[0-9]{1,3})?%$"
 
 
 def _share(value: object) -> float:
     if isinstance(value, float):
         return value
     if isinstance(value, str) and re.fullmatch(_SHARE, value):
-        return int(value.removesuffix("%")) / 100
+        return float(value.removesuffix("%")) / 100
     raise refusal(f"'{value}' is not a percentage", "write e.g. 95%")
 
 

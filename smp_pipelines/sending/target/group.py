@@ -124,13 +124,15 @@ def hold_group(connection: Connection, step: str) -> None:
     connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"target group {step}",))
 
 
-def mark_linked(connection: Connection, step: str, now: datetime, by: str, runs: Sequence[SelectionRun] = ()) -> None:
+def mark_linked(connection: Connection, step: str, now: datetime, by: str, runs: Sequence[int] = ()) -> None:
     """Say that a step's group is laid down, from these selection runs; its date is that of the first time."""
-    connection.execute(
-        "insert into smp.target_group as g (step, linked_at, linked_by, selection_runs) values (%s, %s, %s, %s)"
-        " on conflict (step) do update set selection_runs = g.selection_runs || excluded.selection_runs",
-        (step, now, by, [run.selection_run_id for run in runs]),
-    )
+    values = {"step": step, "now": now, "by": by, "runs": list(runs)}
+    connection.execute(engine_sql("target/mark_linked.sql"), values)
+
+
+def linked_runs(connection: Connection, step: str) -> list[int]:
+    """The runs that a frozen group was linked from, without those whose failing tests were overruled for the step."""
+    return [run for (run,) in connection.execute(engine_sql("target/linked_runs.sql"), {"step": step})]
 
 
 def apply_incoming(
@@ -177,14 +179,15 @@ def link(
         before = read_linked(connection, ref.key)
         refuse_again(project, before, again=again)
         connection.execute(engine_sql("target/incoming.sql"))
+        linked_from = [run.selection_run_id for run in runs]
         if before is None and ref.copied_key is not None:
-            _take_over(connection, project.step(ref.copied_key), ref)
+            linked_from += _take_over(connection, project.step(ref.copied_key), ref)
         hold_campaign(connection, project, ref)
         gather_used(connection, lake, project, ref, linking=True)
         for run in runs:
             _add_run(connection, lake, project, ref, run)
         done = apply_incoming(connection, now, by, "linked again" if before else None, override=False)
-        mark_linked(connection, ref.key, now, by.strip(), runs)
+        mark_linked(connection, ref.key, now, by.strip(), linked_from)
     return done
 
 
@@ -202,10 +205,15 @@ def change_by_hand(
     """Link or unlink people by name. Unlinking somebody who is not in the group keeps them out when it is linked.
 
     For a step with a linked record without `record_id` it holds for all records that they are in the group with.
-    Raises SmpError for a group that is not frozen, people who are not in the CRM, and people with no record.
+    Raises SmpError for a group that is not frozen, people who are not in the CRM, people with no record, and a record
+    that the step is not about.
     """
     refuse_unfrozen(ref)
     refuse_nobody(by)
+    if record_id is not None and ref.step.record is None:
+        raise SmpError(
+            f"{ref.key} is not about a record: nobody can be linked to it with one\n    → leave out --record"
+        )
     _refuse_strangers(connection, people)
     with connection.transaction():
         hold_group(connection, ref.key)
@@ -250,8 +258,18 @@ def group_query(
         lake.execute("create or replace temp table linked_member (person_id bigint, record_id bigint)")
         load(connection, lake, sql.SQL(_MEMBERS).format(step=sql.Literal(ref.key)), "linked_member")
         name = identifier(record.key if record else "record_id")
-        sources = [engine_sql("target/frozen.sql").format(record=name, step=literal(ref.key))]
+        reached = reached_query(ref, moment="smp.contact_moment", person="crm.person")
+        has_record = str(record is not None).lower()
+        sources = [engine_sql("target/frozen.sql").format(record=name, reached=reached, has_record=has_record)]
     return engine_sql("target/group.sql").format(columns=columns, sources="\nunion all\n".join(sources))
+
+
+def reached_query(ref: StepRef, *, moment: str, person: str) -> str:
+    """The DuckDB query for whom a step reached already, from these tables of contact moments and people."""
+    deduplicate = str(ref.step.deduplicate).lower()
+    return engine_sql("target/reached.sql").format(
+        step=literal(ref.key), moment=moment, person=person, deduplicate=deduplicate
+    )
 
 
 def refuse_nobody(by: str) -> None:
@@ -260,8 +278,11 @@ def refuse_nobody(by: str) -> None:
         raise SmpError("say who changes the target group: the audit keeps it")
 
 
-def _take_over(connection: Connection, source: StepRef, ref: StepRef) -> None:
-    """Copy the group of an earlier step as it is now: of a frozen one its people, of another whom it selected (F53)."""
+def _take_over(connection: Connection, source: StepRef, ref: StepRef) -> list[int]:
+    """Copy the group of an earlier step as it is now: of a frozen one its people, of another whom it selected (F53).
+
+    Returns the runs that they come from: what stops a send of the source stops one of the copy.
+    """
     values = {
         **{"from": source.key, "step": ref.key, "source": f"taken over from {source.key}"},
         "with_record": ref.step.record is not None,
@@ -270,6 +291,9 @@ def _take_over(connection: Connection, source: StepRef, ref: StepRef) -> None:
     how = "frozen" if source.step.is_frozen else "sent"
     if connection.execute(engine_sql(f"target/take_over_{how}.sql"), values).rowcount == 0 and how == "sent":
         raise SmpError(f"{source.key} was not sent yet, so {ref.key} has no group to take over from it")
+    if source.step.is_frozen:
+        return linked_runs(connection, source.key)
+    return [run for (run,) in connection.execute(engine_sql("target/sent_runs.sql"), {"step": source.key})]
 
 
 def _add_run(

@@ -3,7 +3,7 @@
 Used is who was mailed by a live send of another step of the campaign, or is about to be (not who was skipped), and
 who is linked in a frozen group of another step. The steps of such a campaign are planned one at a time, and the first
 goes first. A step that leaves nobody out, and is planned after one that does although it should have been before it,
-leaves out the people of that one: nobody gets both.
+leaves out the people of that one: nobody gets both. A step with one mail per address leaves out who shares one, too.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def gather_used(
     """
     every = leaves_out(ref)
     sends = _sends(connection, lake, ref, every=every, strict=[], moment=_NEVER, selected=_NEVER)
-    _write(connection, lake, sends, _frozen(project, ref) if every and (linking or not ref.step.is_frozen) else [])
+    frozen = _frozen(project, ref) if every and (linking or not ref.step.is_frozen) else []
+    _write(connection, lake, ref, sends, frozen)
 
 
 def gather_used_since(
@@ -63,7 +64,7 @@ def gather_used_since(
     every = leaves_out(ref)
     strict = [] if every or send.purpose != "live" else _strict(project, ref)
     sends = _sends(connection, lake, ref, every=every, strict=strict, moment=send.moment, selected=selection.moment)
-    _write(connection, lake, sends, _frozen(project, ref) if every and not ref.step.is_frozen else [])
+    _write(connection, lake, ref, sends, _frozen(project, ref) if every and not ref.step.is_frozen else [])
 
 
 def _strict(project: LoadedProject, ref: StepRef) -> list[str]:
@@ -107,7 +108,11 @@ def _sends(
 
 
 def _write(
-    connection: Connection, lake: duckdb.DuckDBPyConnection, sends: list[tuple[int, bool]], frozen: list[str]
+    connection: Connection,
+    lake: duckdb.DuckDBPyConnection,
+    ref: StepRef,
+    sends: list[tuple[int, bool]],
+    frozen: list[str],
 ) -> None:
     lake.execute("create or replace temp table used_in_campaign (person_id bigint)")
     if known := [send_id for send_id, in_lake in sends if in_lake]:
@@ -119,6 +124,9 @@ def _write(
             sends=sql.Literal(newer) + sql.SQL("::bigint[]"), frozen=sql.Literal(frozen) + sql.SQL("::text[]")
         )
         load(connection, lake, query, "used_in_campaign")
+    if ref.step.deduplicate and (sends or frozen):
+        # one mail per address (F24) holds for the steps together as well: the rest leaves the pilot's addresses alone
+        lake.execute(engine_sql("target/used_sharing.sql"))
 
 
 def load(connection: Connection, lake: duckdb.DuckDBPyConnection, query: sql.Composed, table: str) -> None:

@@ -108,6 +108,11 @@ def selection_rules(judgement: Judgement, name: str, scene_zone: ZoneInfo) -> li
     ]
 
 
+def campaign_rule(used: Sequence[Mail], zone: ZoneInfo) -> Rule:
+    """The rule that leaves somebody out because other steps of the campaign used them, or their address (F55)."""
+    return Rule("campaign", False, f"{explain('used_in_campaign')}: {_mails(used, zone)}")
+
+
 def words(finding: Finding, zone: ZoneInfo) -> str:
     """A predicate with the values that were found."""
     found = ", ".join(f"{name} = {value(each, zone)}" for name, each in finding.found.items())
@@ -174,10 +179,10 @@ def _row_rules(
         else:
             yield Rule("record", True, f"{what}: {facts.record_title}")
     if used:
-        yield Rule("campaign", False, f"{explain('used_in_campaign')}: {_mails(scene, used)}")
+        yield campaign_rule(used, scene.zone)
     if scene.cap is not None:
         since = f"since {scene.at(scene.cap.since)}"
-        listed = f": {_mails(scene, mails)}" if mails else ""
+        listed = f": {_mails(mails, scene.zone)}" if mails else ""
         told = f"{len(mails)} of at most {scene.cap.mails} mails {since}{listed}"
         yield Rule("frequency cap", planned.reason != "frequency_cap" and len(mails) < scene.cap.mails, told)
     if scene.rules.deduplicate:
@@ -187,8 +192,8 @@ def _row_rules(
             yield Rule("de-duplication", True, "nobody with the same address comes first")
 
 
-def _mails(scene: Scene, mails: Sequence[Mail]) -> str:
-    listed = [f"{mail.step} ({scene.at(mail.happened_at)})" for mail in mails[:_SHOWN]]
+def _mails(mails: Sequence[Mail], zone: ZoneInfo) -> str:
+    listed = [f"{mail.step} ({mail.happened_at.astimezone(zone):%Y-%m-%d %H:%M})" for mail in mails[:_SHOWN]]
     more = [f"{len(mails) - _SHOWN} more"] if len(mails) > _SHOWN else []
     return ", ".join([*listed, *more])
 
@@ -213,8 +218,8 @@ def _conclusion(
     stopped = next((rule for rule in scene.step_rules if rule.ok is False), None)
     planned = [each for each in rows if each.planned.state == "planned"]
     if stopped is not None:
-        more = [rule for rule in (*rules, *(each for row in rows for each in row.rules)) if rule.ok is False]
-        apart = "every other rule lets it through" if planned else f"{len(more) - 1} more rules stop it"
+        failing = [rule for rule in (*rules, *(each for row in rows for each in row.rules)) if rule.ok is False]
+        apart = "every other rule lets it through" if planned else _stopped_too(len(failing) - 1)
         return f"{who} {does} {scene.step}: {stopped.told}; {apart}", False
     if planned:
         about = ", ".join(_record(scene, by_record[each.record_id]) for each in planned if each.record_id is not None)
@@ -231,6 +236,12 @@ def _conclusion(
     first = next((rule for rule in failing if rule.name == failing[-1].name), None)
     told = f"{first.name}: {first.told}" if first else "nobody selects them"
     return f"{who} {does} {scene.step}: not selected; {told}", False
+
+
+def _stopped_too(more: int) -> str:
+    if more == 0:
+        return "nobody selects them"
+    return "1 more rule stops it" if more == 1 else f"{more} more rules stop it"
 
 
 def _record(scene: Scene, facts: Facts) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import duckdb
@@ -18,6 +18,7 @@ from smp_pipelines.campaign.project import LoadedProject, StepRef
 from smp_pipelines.sending.cap import Cap
 from smp_pipelines.sending.ledger import ClaimRules
 from smp_pipelines.sending.planning import judging_query, judging_values
+from smp_pipelines.sending.target.group import reached_query
 from smp_pipelines.sending.target.used import leaves_out
 from smp_pipelines.stores.lake import identifier, literal, rows
 from smp_pipelines.stores.postgres import Connection, engine_sql
@@ -64,6 +65,16 @@ class Mail:
     person_id: int
     step: str
     happened_at: datetime
+
+
+@dataclass(frozen=True)
+class Reached:
+    """Somebody was reached by a step before, themselves or (`via`) somebody with the same address."""
+
+    person_id: int
+    record_id: int | None
+    happened_at: datetime
+    via: int
 
 
 @dataclass(frozen=True)
@@ -136,6 +147,28 @@ def held(connection: Connection, project: LoadedProject, ref: StepRef, people: C
         (steps, list(people)),
     )
     return [Mail(*row) for row in found]
+
+
+def with_sharing(connection: duckdb.DuckDBPyConnection, used_mails: Sequence[Mail]) -> list[Mail]:
+    """The same mails, and each for everybody who shares an address with the one it went to, as planning has it.
+
+    Read from what `gather_near` wrote.
+    """
+    sharing = defaultdict(list)
+    for person, other in rows(connection, engine_sql("why/sharing.sql")):
+        sharing[person].append(other)
+    found = [*used_mails, *(replace(mail, person_id=other) for mail in used_mails for other in sharing[mail.person_id])]
+    return sorted(dict.fromkeys(found), key=lambda mail: mail.happened_at, reverse=True)
+
+
+def reached(connection: duckdb.DuckDBPyConnection, ref: StepRef) -> list[Reached]:
+    """What planning of a frozen group sees of these people: who was reached by the step before, the latest first.
+
+    Read from what `gather_near` wrote.
+    """
+    query = reached_query(ref, moment="temp.near_moment", person="temp.near_person")
+    ordered = f"from ({query}) order by happened_at desc, via = person_id desc"
+    return [Reached(*row) for row in rows(connection, ordered)]
 
 
 def in_ledger(

@@ -15,7 +15,7 @@ from smp_pipelines.sending.due import send_key
 from smp_pipelines.sending.status import StepStatus, read_changes, read_status
 from smp_pipelines.sending.target.group import read_linked
 from smp_pipelines.sending.why.answer import Rule
-from smp_pipelines.stores.postgres import Connection
+from smp_pipelines.stores.postgres import Connection, engine_sql
 
 _AHEAD = timedelta(days=100)
 """More than the longest time between two moments of one schedule."""
@@ -97,7 +97,5 @@ def _calendar(project: LoadedProject, ref: StepRef, moment: datetime) -> Rule:
 
 
 def _planned(connection: Connection, key: str) -> int | None:
-    found = connection.execute(
-        "select send_id from smp.send where send_key = %s and state <> 'planning'", (key,)
-    ).fetchone()
+    found = connection.execute(engine_sql("why/planned.sql"), {"key": key}).fetchone()
     return None if found is None else int(found[0])
