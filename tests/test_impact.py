@@ -3,7 +3,6 @@
 # ruff: noqa: E501  SQL on one line each
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -149,7 +148,7 @@ def test_a_column_without_its_table_gets_the_tables_that_have_it(lineage: Lineag
         lineage.impact("city")
 
 
-def test_the_impact_over_80_selections_costs_a_few_milliseconds_each(tmp_path: Path) -> None:
+def test_the_impact_reaches_through_every_selection_that_reads_another(tmp_path: Path) -> None:
     folder = copy_project(tmp_path / "project")
     source = (folder / "sql" / "selections" / "we_miss_you.sql").read_text()
     for number in range(40):
@@ -159,7 +158,6 @@ def test_the_impact_over_80_selections_costs_a_few_milliseconds_each(tmp_path: P
         )
     project = load_project(folder)
     library = load_library(project)
-    started = time.process_time()
-    found = Lineage(project, library).impact("crm.ticket.bought_at")
-    assert len(found.selections) == 81
-    assert time.process_time() - started < 1.5
+    found = {each.name for each in Lineage(project, library).impact("crm.ticket.bought_at").selections}
+    copies = {f"{kind}_{number}" for kind in ("copy", "of") for number in range(40)}
+    assert found == copies | {"we_miss_you", "regular_visitors"}

@@ -47,14 +47,14 @@ def source(house: Theatre, table: str = "crm.list") -> list[tuple[object, ...]]:
 
 
 def test_nothing_changed_copies_nothing(house: Theatre) -> None:
-    assert mirror(house) == Mirrored("crm.list", 20, 0, 0, full=False)
+    assert mirror(house) == Mirrored("crm.list", 0, 0, full=False, row_count=20)
 
 
 def test_a_changed_a_new_and_a_deleted_row_are_all_that_is_copied(house: Theatre) -> None:
     house.sql("update crm.list set name = 'anders' where list_id = 3")
     house.sql("insert into crm.list values (21, 'nieuw')")
     house.sql("delete from crm.list where list_id in (5, 6)")
-    assert mirror(house) == Mirrored("crm.list", 19, 2, 2, full=False)
+    assert mirror(house) == Mirrored("crm.list", 2, 2, full=False, row_count=19)
     assert lake(house) == source(house)
     assert mirror(house).changed == 0
 
@@ -77,7 +77,7 @@ def test_a_row_that_got_another_key_is_not_there_twice(house: Theatre) -> None:
 
 def test_an_emptied_table_is_empty_in_the_lake_and_can_be_filled_again(house: Theatre) -> None:
     house.sql("truncate crm.list cascade")
-    assert mirror(house) == Mirrored("crm.list", 0, 0, 0, full=True)
+    assert mirror(house) == Mirrored("crm.list", 0, 0, full=True, row_count=0)
     house.sql("insert into crm.list values (1, 'opnieuw')")
     assert mirror(house).full is False
     assert lake(house) == source(house)
@@ -109,7 +109,7 @@ def test_a_change_that_is_rolled_back_changes_nothing(house: Theatre) -> None:
     with psycopg.connect(house.url) as connection:
         connection.execute("delete from crm.list")
         connection.rollback()
-    assert mirror(house) == Mirrored("crm.list", 20, 0, 0, full=False)
+    assert mirror(house) == Mirrored("crm.list", 0, 0, full=False, row_count=20)
 
 
 def test_a_new_column_copies_the_table_once_more(house: Theatre) -> None:

@@ -104,6 +104,8 @@ def test_the_rows_are_those_of_a_send_to_a_selection(house: Theatre) -> None:
     (house.deployment.project.folder / "sql" / "selections" / "newsletter_readers.sql").write_text(
         f"-- Everybody.\n{everybody}"
     )
+    # the sample's audience tests would stop a send to who said no
+    (house.deployment.project.folder / "sql" / "selections" / "newsletter_readers.checks.yaml").unlink()
     fresh = type(house.deployment).load(house.deployment.settings)
     house.deployment = fresh
     columns = "person_id, record_id, recipient_key, state, reason, duplicate_of"

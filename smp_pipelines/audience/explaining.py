@@ -18,7 +18,7 @@ from smp_pipelines.problems import SmpError
 from smp_pipelines.selection.clock import rewrite_clock
 from smp_pipelines.selection.gate import duckdb_sql
 from smp_pipelines.selection.history.past import standing
-from smp_pipelines.selection.predicates.judging import Question, judge, rows_of
+from smp_pipelines.selection.predicates.judging import Judgement, Question, judge, rows_of
 from smp_pipelines.selection.predicates.moments import gather_near, near_people
 from smp_pipelines.selection.runs import SelectionRun, last_run, read_run, run_at
 from smp_pipelines.sending.cap import cap_of
@@ -188,15 +188,14 @@ class Explaining:
         if not ref.step.has_group:
             return groups, [(person, None) for person in near]
         found: set[tuple[int, int | None]] = set()
-        for name in ref.step.people:
+        # a frozen group was laid down: what its selections say now does not matter
+        for name in () if ref.step.is_frozen else ref.step.people:
             with self._audiences.words_for(name):
                 question = self._question(case, name)
-                for person, judgement in judge(case.lake, question, people, case.columns, near=True).items():
+                judged = judge(case.lake, question, people, case.columns, near=True)
+                for person, judgement in judged.items():
                     groups[person] += selection_rules(judgement, name, zone)
-                found |= {
-                    (row[0], row[1] if case.columns else None)
-                    for row in rows_of(case.lake, question, near, case.columns, near=True)
-                }
+                found |= self._rows_of(case, question, near, judged)
         if ref.step.is_frozen:
             found = set(self._members(case, near, groups))
         if ref.step.own_group:
@@ -212,6 +211,17 @@ class Explaining:
         if ref.step.internal is not None:
             selected = [(person, record) for person, _none in selected for record in self._records(case)]
         return groups, selected
+
+    def _rows_of(
+        self, case: _Case, question: Question, near: Sequence[int], judged: Mapping[int, Judgement]
+    ) -> set[tuple[int, int | None]]:
+        """The rows of a selection about people near; only who was not judged, or is in with a record, is looked up."""
+        there = {person for person, judgement in judged.items() if judgement.is_in}
+        found: set[tuple[int, int | None]] = set() if case.columns else {(person, None) for person in there}
+        asked = [person for person in near if person not in judged or (case.columns and person in there)]
+        for row in rows_of(case.lake, question, asked, case.columns, near=True):
+            found.add((row[0], row[1] if case.columns else None))
+        return found
 
     def _question(self, case: _Case, name: str) -> Question:
         """The query of a selection: as the files have it now, or as it ran."""
@@ -256,9 +266,6 @@ class Explaining:
     ) -> Iterator[tuple[int, int | None]]:
         """The people of a frozen group who did not get the step yet; and what each is told of it."""
         zone = self._project.settings.zone
-        for rules in groups.values():
-            # what the selections say now does not matter: the group was laid down
-            rules[:] = []
         members = case.postgres.execute(
             "select person_id, record_id, linked, source, since from smp.target_member"
             " where step = %s and person_id = any (%s)",
