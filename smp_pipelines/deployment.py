@@ -33,7 +33,7 @@ from smp_pipelines.sending.estate import settle_estates
 from smp_pipelines.sending.given import Sent, plan_given, trigger_key
 from smp_pipelines.sending.ledger import Purpose, Send, Totals
 from smp_pipelines.sending.message import MessageBuilder
-from smp_pipelines.sending.planning import StaleSelectionError, plan
+from smp_pipelines.sending.planning import StaleSelectionError, judged_by, plan
 from smp_pipelines.sending.status import StatusChange, change_status, read_status, read_statuses
 from smp_pipelines.sending.target.group import refuse_unlinked
 from smp_pipelines.sending.testmail import refuse_outsiders, testmail_key
@@ -169,12 +169,11 @@ class Deployment(Warehouse):
         raise SmpError(f"{ref.key} is being planned by others all the time; try again")
 
     def _fresh_selections(self, ref: StepRef, now: datetime, run_id: str | None) -> list[SelectionRun]:
-        record = self.project.record(ref)
-        judged_by = ["crm.person", "crm.consent", "crm.suppression", *([record.table] if record else [])]
-        self.mirror(judged_by)
+        tables = judged_by(self.project, ref)
         if ref.step.is_frozen:
-            self.mirror_moments()
+            self.refresh(tables)
             return [self.groups.evaluate(ref, now, run_id).run]
+        self.mirror(sorted(tables))
         runs = self.groups.fresh_runs(ref, now, run_id)
         return [self.groups.evaluate(ref, now, run_id, runs).run] if ref.step.own_group else runs
 

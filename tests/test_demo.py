@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from smp_pipelines.cli import app
 from smp_pipelines.stores.server import EmbeddedServer
 from tests.conftest import copy_project
 from tests.support.inbox import recipients
+from tests.support.processes import start_smp
 from tests.support.services import processes_of
 from tests.support.waiting import PATIENCE, until
 
@@ -46,14 +46,7 @@ class Demo:
     @contextmanager
     def started(self) -> Iterator[subprocess.Popen[str]]:
         """The demo as it runs; killed at the end of the block if it still does."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "smp_pipelines.cli", "demo", "--people", PEOPLE],
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        process = start_smp(self.environment, "demo", "--people", PEOPLE)
         try:
             yield process
         finally:

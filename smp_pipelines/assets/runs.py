@@ -14,6 +14,7 @@ from smp_pipelines.assets.sends import is_triggered, send_key
 from smp_pipelines.campaign.project import StepRef
 from smp_pipelines.deployment import MOMENTS, Deployment
 from smp_pipelines.sending.due import Due
+from smp_pipelines.sending.planning import judged_by
 
 JOB_NAME = "campaigns"
 _DOWNSTREAM = [dg.AssetKey("contact_moments"), dg.AssetKey("flow_metrics"), dg.AssetKey("reports_duckdb")]
@@ -23,12 +24,9 @@ def step_assets(deployment: Deployment, ref: StepRef) -> list[dg.AssetKey]:
     """From the crm tables that the step needs to the report file."""
     # a frozen group is as it was linked: its selections need not run
     evaluated = () if ref.step.is_frozen else ref.step.selections
-    upstream = [name for each in evaluated for name in deployment.library.with_upstream(each)]
-    names = list(dict.fromkeys(upstream))
-    tables = {table for name in names for table in deployment.library.dependencies(name) if table.startswith("crm.")}
-    tables |= {"crm.person", "crm.consent", "crm.suppression", *deployment.library.mart_tables()}
-    if ref.step.record:
-        tables.add(deployment.project.settings.records[ref.step.record].table)
+    names = deployment.library.with_upstream(*evaluated)
+    tables = {table for table in deployment.library.tables(names) if table.startswith("crm.")}
+    tables |= {*judged_by(deployment.project, ref), *deployment.library.mart_tables()}
     return [
         *(table_key(table) for table in sorted(tables)),
         table_key(MOMENTS),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import duckdb
@@ -28,7 +28,7 @@ from smp_pipelines.sending import audience_results
 from smp_pipelines.stores.lake import words_of
 from smp_pipelines.stores.locks import locked
 from smp_pipelines.stores.postgres import Connection
-from smp_pipelines.stores.snapshot import oldest
+from smp_pipelines.stores.snapshot import Snapshot, oldest
 from smp_pipelines.warehouse import Warehouse
 
 
@@ -41,6 +41,36 @@ class Materialised:
     previous: SelectionRun | None
     results: tuple[Result, ...] = field(default=(), kw_only=True)
     """What its audience tests found."""
+
+
+def write_run(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    query: str,
+    keys: Sequence[str],
+    kept: Mapping[str, str],
+    seen: Snapshot,
+    now: datetime,
+    previous: SelectionRun | None,
+) -> tuple[materialisation.Written, NewRun]:
+    """Write the rows of a query to the lake as a run of a selection or target group, compared with the run before.
+
+    `keys` and `kept` as for materialisation.write; `seen` is what the query knew of the ledger.
+    """
+    target = lake_table(name)
+    written = materialisation.write(connection, target, query, keys, kept)
+    changes = changes_since(connection, previous, f"from {target}", keys)
+    new = NewRun(
+        selection=name,
+        moment=now,
+        snapshot_id=written.snapshot_id,
+        row_count=written.row_count,
+        seen=str(seen),
+        pin=written.read,
+        entered=changes.entered if changes else None,
+        departed=changes.departed if changes else None,
+    )
+    return written, new
 
 
 class Audiences:
@@ -71,10 +101,8 @@ class Audiences:
     def refresh_tables(self, name: str) -> None:
         """Bring the lake's copy of the tables and contact moments up to date that a selection reads, all the way up."""
         self._library.get(name)
-        selections = self._library.with_upstream(name)
         # people are counted with their addresses, whatever the selection reads
-        tables = {"crm.person"} | {table for each in selections for table in self._library.dependencies(each)}
-        self._warehouse.refresh(tables)
+        self._warehouse.refresh({"crm.person", *self._library.tables(self._library.with_upstream(name))})
 
     @contextmanager
     def words_for(self, name: str) -> Iterator[None]:
@@ -100,19 +128,8 @@ class Audiences:
                 previous, made_from = last_run(postgres, name), self._made_from(postgres, name)
             seen, keys = oldest([read_seen(connection), *upstream]), self._library.keys(name)
             kept = self._library.get(name).kept
-            written = materialisation.write(connection, lake_table(name), query, keys, kept)
-            changes = changes_since(connection, previous, f"from {lake_table(name)}", keys)
-            new = NewRun(
-                selection=name,
-                moment=now,
-                snapshot_id=written.snapshot_id,
-                row_count=written.row_count,
-                seen=str(seen),
-                pin=written.read,
-                sql=self._library.get(name).written,
-                entered=changes.entered if changes else None,
-                departed=changes.departed if changes else None,
-            )
+            written, new = write_run(connection, name, query, keys, kept, seen, now, previous)
+            new = replace(new, sql=self._library.get(name).written)
             results = self._tested(connection, name, f"from {lake_table(name)}", now)
             # at once: nobody plans from a run of which the tests are not known yet
             with self._warehouse.connection() as postgres, postgres.transaction():

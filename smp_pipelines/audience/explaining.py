@@ -23,7 +23,7 @@ from smp_pipelines.selection.predicates.moments import gather_near, near_people
 from smp_pipelines.selection.runs import SelectionRun, last_run, read_run, run_at
 from smp_pipelines.sending.cap import cap_of
 from smp_pipelines.sending.ledger import ClaimRules, Send
-from smp_pipelines.sending.planning import claim_rules
+from smp_pipelines.sending.planning import claim_rules, judged_by
 from smp_pipelines.sending.why import facts as why_facts
 from smp_pipelines.sending.why.answer import Rule, Scene, Why, answer, campaign_rule, selection_rules
 from smp_pipelines.sending.why.facts import Mail
@@ -128,11 +128,8 @@ class Explaining:
 
     def _refresh(self, ref: StepRef) -> None:
         """Bring every table up to date that the answer is read from; other selections are read as queries."""
-        names = {each for name in ref.step.selections for each in self._library.with_upstream(name)}
-        tables = {table for name in names for table in self._library.get(name).dependencies}
-        record = self._project.record(ref)
-        tables |= {"crm.person", "crm.consent", "crm.suppression", *([record.table] if record else [])}
-        self._warehouse.refresh(tables)
+        read = self._library.tables(self._library.with_upstream(*ref.step.selections))
+        self._warehouse.refresh(read | judged_by(self._project, ref))
 
     def _answers(
         self, case: _Case, people: Sequence[int], sent: int | None, present: duckdb.DuckDBPyConnection

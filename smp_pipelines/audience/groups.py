@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from smp_pipelines.audience.audiences import Audiences, Materialised
+from smp_pipelines.audience.audiences import Audiences, Materialised, write_run
 from smp_pipelines.campaign.project import StepRef
 from smp_pipelines.reporting.moments import read_seen
-from smp_pipelines.selection import materialisation
-from smp_pipelines.selection.history.comparing import changes_since
-from smp_pipelines.selection.runs import NewRun, SelectionRun, lake_table, last_run, read_selection_run, record_run
+from smp_pipelines.selection.runs import SelectionRun, last_run, read_selection_run, record_run
 from smp_pipelines.sending.audience_results import inherit
 from smp_pipelines.sending.target import group as target
 from smp_pipelines.sending.target.group import Applied, Linked
@@ -57,18 +55,7 @@ class TargetGroups:
                 # before the query: what is planned from here on, the group may not have seen
                 seen = oldest([read_seen(lake), *(Snapshot.parse(run.seen) for run in runs)])
                 query = target.group_query(postgres, lake, project, ref, runs)
-                written = materialisation.write(lake, lake_table(name), query, keys, dict.fromkeys(keys, "BIGINT"))
-                changes = changes_since(lake, previous, f"from {lake_table(name)}", keys)
-            new = NewRun(
-                selection=name,
-                moment=now,
-                snapshot_id=written.snapshot_id,
-                row_count=written.row_count,
-                seen=str(seen),
-                pin=written.read,
-                entered=changes.entered if changes else None,
-                departed=changes.departed if changes else None,
-            )
+                written, new = write_run(lake, name, query, keys, dict.fromkeys(keys, "BIGINT"), seen, now, previous)
             with postgres.transaction():
                 run = record_run(postgres, new, written.with_address or 0, run_id)
                 linked_from = target.linked_runs(postgres, name) if frozen else []

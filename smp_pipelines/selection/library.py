@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,7 @@ from smp_pipelines.selection.analysis.lineage import column_lineage
 from smp_pipelines.selection.audience_tests.files import AudienceTest, read_audience_tests
 from smp_pipelines.selection.clock import rewrite_clock
 from smp_pipelines.selection.compiler import Selection, describe, read_selections, selection_files
-from smp_pipelines.selection.gate import duckdb_sql, examine, tables_of
+from smp_pipelines.selection.gate import SELECTIONS, duckdb_sql, examine, tables_of
 from smp_pipelines.selection.inlining import inlined
 
 _ANY_MOMENT = datetime(2000, 1, 1, tzinfo=UTC)
@@ -113,12 +113,18 @@ class SelectionLibrary:
         """Whether a selection is there for an internal send's records only: its rows are no people (F26)."""
         return name in _of_records(self._project)
 
-    def with_upstream(self, name: str) -> list[str]:
-        """A selection and the selections it reads, the ones it reads first."""
-        prefix = "selections."
-        upstream = [part.removeprefix(prefix) for part in self.dependencies(name) if part.startswith(prefix)]
-        ordered = [each for part in upstream for each in self.with_upstream(part)]
-        return list(dict.fromkeys([*ordered, name]))
+    def with_upstream(self, *names: str) -> list[str]:
+        """Selections and the selections they read, each once and the ones that are read first."""
+        prefix = f"{SELECTIONS}."
+        ordered: list[str] = []
+        for name in names:
+            upstream = [part.removeprefix(prefix) for part in self.dependencies(name) if part.startswith(prefix)]
+            ordered += [*self.with_upstream(*upstream), name]
+        return list(dict.fromkeys(ordered))
+
+    def tables(self, names: Iterable[str]) -> set[str]:
+        """The tables and selections that these selections and their audience tests read."""
+        return {table for name in names for table in self.dependencies(name)}
 
     def lineage(self, name: str) -> dict[str, list[tuple[str, str]]]:
         """Output column → the columns it comes from."""

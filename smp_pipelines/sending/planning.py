@@ -49,6 +49,12 @@ def claim_rules(project: LoadedProject, step: Step, purpose: Purpose | None = No
     )
 
 
+def judged_by(project: LoadedProject, ref: StepRef) -> set[str]:
+    """The crm tables that planning a send of a step looks at, whatever its selections read."""
+    record = project.record(ref)
+    return {"crm.person", "crm.consent", "crm.suppression", *([record.table] if record else [])}
+
+
 def plan(
     connection: Connection,
     lake: duckdb.DuckDBPyConnection,

@@ -13,6 +13,18 @@ from tests.conftest import REPOSITORY
 from tests.support.waiting import PATIENCE
 
 
+def start_smp(environment: Mapping[str, str], *arguments: str) -> subprocess.Popen[str]:
+    """An `smp` command in a session of its own; its output and its errors come out of one pipe."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "smp_pipelines.cli", *arguments],
+        env=dict(environment),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
 class Program:
     """A running program; what it prints can be read line by line."""
 

@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from smp_pipelines.operations.instance import open_instance
 from smp_pipelines.sending import ledger
 from smp_pipelines.stores.settings import Settings, read_settings
 from tests.conftest import REPOSITORY, fresh_database
+from tests.support.processes import start_smp
 from tests.support.sink import Sink, sink
 from tests.support.theatre import STEP, Theatre, beside, deployment, lake_template, twice
 from tests.support.waiting import until
@@ -52,14 +52,7 @@ class Stage:
     @contextlib.contextmanager
     def started(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         """An `smp` command in a process of its own, which does not outlive the block."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "smp_pipelines.cli", *arguments],
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        process = start_smp(self.environment, *arguments)
         try:
             yield process
         finally:
