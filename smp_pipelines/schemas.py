@@ -1,4 +1,4 @@
-"""Schemas: JSON Schema of campaign.yaml and smp.yaml, so that editors help while someone types.
+"""Schemas: JSON Schema of campaign.yaml, smp.yaml and the other files, so that editors help while someone types.
 
 The files under schemas/ are written by `python -m smp_pipelines.schemas [folder]`.
 """
@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from smp_pipelines.campaign.form import Form
 from smp_pipelines.campaign.models import Campaign, Project
 from smp_pipelines.selection.audience_tests.models import AudienceTests
 from smp_pipelines.selection.criteria.vocabulary import json_schema as criteria_schema
@@ -18,7 +19,10 @@ from smp_pipelines.selection.unit_tests.file import UnitTests
 
 def json_schemas() -> dict[str, dict[str, Any]]:
     """Give the schemas by the name of the file they describe: `campaign`, `smp` and so on."""
-    models = (("campaign", Campaign), ("smp", Project), ("checks", AudienceTests), ("unit_tests", UnitTests))
+    models = (
+        *(("campaign", Campaign), ("form", Form), ("smp", Project)),
+        *(("checks", AudienceTests), ("unit_tests", UnitTests)),
+    )
     schemas = {name: model.model_json_schema() for name, model in models} | {"criteria": criteria_schema()}
     draft = "https://json-schema.org/draft/2020-12/schema"
     return {name: {"$schema": draft, **schema} for name, schema in schemas.items()}

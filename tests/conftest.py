@@ -130,7 +130,9 @@ def project_folder(tmp_path: Path) -> Path:
 def copy_project(folder: Path) -> Path:
     """Copy the sample project to a new folder."""
     folder.mkdir()
-    for name in ("campaigns", "sql"):
+    for name in ("campaigns", "forms", "sql"):
+        if not (REPOSITORY / name).is_dir():
+            continue
         shutil.copytree(REPOSITORY / name, folder / name)
     shutil.copy(REPOSITORY / "smp.yaml", folder)
     return folder

@@ -7,6 +7,7 @@ from datetime import date, datetime, time
 from email.utils import getaddresses
 from typing import Annotated
 
+from babel import Locale, UnknownLocaleError
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -71,10 +72,19 @@ def _address(value: str) -> str:
     return value
 
 
+def _language(value: str) -> str:
+    try:
+        Locale.parse(value)
+    except (UnknownLocaleError, ValueError) as error:
+        raise refusal(f"'{value}' is not a language", "e.g. nl, en or nl_BE") from error
+    return value
+
+
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 StepName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(/[a-z][a-z0-9_]*)?$")]
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 Address = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_address)]
+Language = Annotated[str, AfterValidator(_language)]
 ClockTime = Annotated[
     time,
     BeforeValidator(_clock_time),

@@ -12,7 +12,6 @@ from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
-from babel import Locale, UnknownLocaleError
 from pydantic import (
     Discriminator,
     Field,
@@ -24,11 +23,13 @@ from pydantic import (
     model_validator,
 )
 
+from smp_pipelines.campaign.blocks import Block, Redirect
 from smp_pipelines.campaign.fields import (
     Address,
     CalendarDate,
     ClockTime,
     FileModel,
+    Language,
     LocalMoment,
     Name,
     StepName,
@@ -36,8 +37,15 @@ from smp_pipelines.campaign.fields import (
     refusal,
 )
 
-CONTEXT_NAMES = ("person", "organisation", "step", "campaign", "project", "preheader")
+CONTEXT_NAMES = ("person", "organisation", "step", "campaign", "project", "preheader", "links", "known")
 """Names that templates already have; a linked record cannot be called so."""
+
+Channel = Literal["email", "form", "page"]
+
+_EVERY_CHANNEL = frozenset(("name", "description", "channel", "language", "number", "blocks", "next"))
+_ON_THE_SITE = _EVERY_CHANNEL | {"record"}
+_KEYS = {"form": _ON_THE_SITE | {"form"}, "page": _ON_THE_SITE | {"redirect"}}
+"""What a step on the site may say; a mail may say everything but `form` and `redirect`."""
 
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -142,17 +150,28 @@ class Step(FileModel):
 
     name: Text = Field(description="What colleagues call this step")
     description: str = Field(default="", description="Who gets this, and when; shown in every overview (F02)")
-    channel: Literal["email"] = Field(default="email", description="How it is sent")
-    send: Literal["one_off", "continuous", "trigger"] = Field(
-        description="Once, again and again by a schedule, or after another step (F04)"
+    channel: Channel = Field(
+        default="email", description="email: it is sent; form: a web form; page: a landing or thank-you page (F03)"
+    )
+    send: Literal["one_off", "continuous", "trigger"] | None = Field(
+        default=None,
+        description="email only: once, again and again by a schedule, or after another step (F04)",
+    )
+    language: Language | None = Field(
+        default=None, description="Language of this step, e.g. en; left out: the project's"
     )
     sender: Address = Field(default="", description='Sender address: "Name <address>" (F16)')
     reply_to: Address | None = Field(default=None, description="Where answers go, if not to the sender")
     subject: str = Field(default="", description="Subject line; may hold {{ … }} (F16)")
     preheader: str | None = Field(default=None, description="What an inbox shows after the subject; may hold {{ … }}")
     content: Annotated[str, StringConstraints(pattern=r"^([\w-]+\.(mjml|html))?$")] = Field(
-        default="", description="Template file in the campaign's folder: *.mjml or *.html"
+        default="", description="email only: template file in the campaign's folder: *.mjml or *.html"
     )
+    blocks: tuple[Block, ...] = Field(
+        default=(), description="The content blocks from top to bottom; in a mail instead of `content` (F07, F13)"
+    )
+    form: Name | None = Field(default=None, description="form only: the name of a file in forms/ (F06)")
+    redirect: Redirect | None = Field(default=None, description="page only: where it leads by itself (F14)")
     number: Annotated[int, Field(ge=1, strict=True)] | None = Field(
         default=None,
         description="The step's number in its campaign, which imports use; left out: its place in the file",
@@ -163,7 +182,10 @@ class Step(FileModel):
     )
     record: Name | None = Field(default=None, description="What the mail is about: a name under `records` in smp.yaml")
     block: Name | None = Field(default=None, description="True-or-false column of the record that stops the send (F27)")
-    topic: Name = Field(description="What people can say yes or no to: a name under `topics` in smp.yaml")
+    topic: Name = Field(
+        default="",
+        description="email only: what people can say yes or no to: a name under `topics` in smp.yaml",
+    )
     deduplicate: StrictBool = Field(
         default=True, description="One mail per e-mail address (F24); an internal step: left out means no"
     )
@@ -189,6 +211,25 @@ class Step(FileModel):
         if isinstance(written, dict) and written.get("internal") is not None and "deduplicate" not in written:
             return {**written, "deduplicate": False}
         return written
+
+    @model_validator(mode="after")
+    def _fits_its_channel(self) -> Step:
+        """Refuse keys of another channel, and name what a channel cannot do without."""
+        allowed = _KEYS.get(self.channel, frozenset(type(self).model_fields) - {"form", "redirect"})
+        foreign = sorted(self.model_fields_set - allowed)
+        if foreign:
+            raise refusal(f"a step with `channel: {self.channel}` has no `{foreign[0]}`", f"leave `{foreign[0]}` out")
+        needed = {"email": ("send", "topic"), "form": ("form",), "page": ()}[self.channel]
+        for key in needed:
+            if not getattr(self, key):
+                about = type(self).model_fields[key].description or ""
+                raise refusal(f"`{key}` is missing", f"add `{key}: …`: {about.removeprefix(f'{self.channel} only: ')}")
+        return self
+
+    @property
+    def is_mail(self) -> bool:
+        """Whether it is sent; otherwise it is a form or a page on the site."""
+        return self.channel == "email"
 
     @property
     def purpose(self) -> Literal["live", "internal"]:
@@ -296,18 +337,34 @@ class FrequencyCap(FileModel):
     exempt: tuple[Name, ...] = Field(default=(), description="Topics that are always sent and do not count")
 
 
+class Tracking(FileModel):
+    """What live mails tell about their readers."""
+
+    opens: StrictBool = Field(default=True, description="A picture of one pixel tells that a mail was opened")
+    clicks: StrictBool = Field(default=True, description="Links lead through the site, which notes the click")
+
+
 class Project(FileModel):
     """The settings of a project: the contents of smp.yaml."""
 
     name: Text = Field(description="The organisation that sends")
     time_zone: str = Field(description="IANA name of the local time zone, e.g. Europe/Amsterdam")
-    language: str = Field(default="nl", description="Language of dates and amounts in mails, e.g. nl")
+    language: Language = Field(default="nl", description="Language of dates, amounts and the site's own words, e.g. nl")
     topics: dict[Name, Literal["opt_in", "opt_out"]] = Field(
         min_length=1, description="opt_in: mailed only after a yes; opt_out: mailed unless there was a no"
     )
     records: dict[Name, Record] = Field(default_factory=dict, description="Tables whose rows a step can be about")
     frequency_cap: FrequencyCap | None = Field(default=None, description="How many mails somebody gets at most")
     limits: Limits = Field(default_factory=Limits, description="How fast mails may leave, for all workers together")
+    parameters: dict[Name, Text] = Field(
+        default_factory=dict,
+        description="What $name in a content stands for, a template text, e.g. "
+        "voornaam: \"{{ person.first_name or 'bezoeker' }}\" (F11)",
+    )
+    tracking: Tracking = Field(default_factory=Tracking, description="What links and pictures in mails tell")
+    personal_links_days: Annotated[int, Field(ge=1, le=3660, strict=True)] = Field(
+        default=180, description="How many days a personal link works"
+    )
 
     @property
     def zone(self) -> ZoneInfo:
@@ -322,15 +379,6 @@ class Project(FileModel):
             raise refusal(
                 f"'{value}' is not a time zone", f"did you mean {near[0]}?" if near else "e.g. Europe/Amsterdam"
             )
-        return value
-
-    @field_validator("language")
-    @classmethod
-    def _language_exists(cls, value: str) -> str:
-        try:
-            Locale.parse(value)
-        except (UnknownLocaleError, ValueError) as error:
-            raise refusal(f"'{value}' is not a language", "e.g. nl, en or nl_BE") from error
         return value
 
     @field_validator("records")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from smp_pipelines.campaign.document import Document, read_document
 from smp_pipelines.campaign.fields import NAME_PATTERN
+from smp_pipelines.campaign.form import Form
 from smp_pipelines.campaign.models import Campaign, Project, Record, Step
 from smp_pipelines.campaign.wording import did_you_mean, validate
 from smp_pipelines.crm.catalog import Catalog, read_catalog
@@ -21,6 +22,7 @@ from smp_pipelines.problems import Problem, ProjectError, SmpError
 
 SETTINGS_FILE = "smp.yaml"
 CAMPAIGN_FILE = "campaign.yaml"
+FORMS = "forms"
 _SHARED_WITH_CONTENT = ("sender", "reply_to", "subject", "preheader", "record")
 """What an internal step has from the step whose mail it shows, where it says nothing itself (F26)."""
 
@@ -77,6 +79,7 @@ class LoadedProject:
     campaigns: Mapping[str, Campaign]
     catalog: Catalog
     documents: Mapping[Path, Document] = field(repr=False)
+    forms: Mapping[str, Form] = field(default_factory=dict)
 
     @property
     def campaigns_folder(self) -> Path:
@@ -111,6 +114,19 @@ class LoadedProject:
         """The linked record's table, key and title of a step, or None when it has none."""
         return None if ref.step.record is None else self.settings.records.get(ref.step.record)
 
+    def form(self, ref: StepRef) -> Form | None:
+        """The form of a form step; None for another step, and for a form that is not there."""
+        return None if ref.step.form is None else self.forms.get(ref.step.form)
+
+    def language(self, ref: StepRef) -> str:
+        """The language that a step is written in, e.g. nl."""
+        return ref.step.language or self.settings.language
+
+    def form_line(self, form: str, place: str = "") -> tuple[Path, int]:
+        """Tell the file and line of a form's part, e.g. `fields.email.to`."""
+        file = self.folder / FORMS / f"{form}.yaml"
+        return file, self.documents[file].line([part for part in place.split(".") if part])
+
     def line(self, step_key: str, place: str = "") -> tuple[Path, int]:
         """Tell the file and line of a step's field, e.g. `subject` or `schedule.times.0`.
 
@@ -142,6 +158,7 @@ def load_project(folder: Path) -> LoadedProject:
     documents: dict[Path, Document] = {}
     settings = _settings(folder, documents, problems)
     campaigns = _campaigns(folder / "campaigns", documents, problems)
+    forms = _forms(folder / FORMS, documents, problems)
     catalog = Catalog()
     try:
         catalog = read_catalog(folder / "sql" / "schema")
@@ -149,7 +166,7 @@ def load_project(folder: Path) -> LoadedProject:
         problems += error.problems
     if problems or settings is None:
         raise ProjectError(problems)
-    return LoadedProject(folder, settings, campaigns, catalog, documents)
+    return LoadedProject(folder, settings, campaigns, catalog, documents, forms)
 
 
 def _settings(folder: Path, documents: dict[Path, Document], problems: list[Problem]) -> Project | None:
@@ -189,3 +206,19 @@ def _campaigns(folder: Path, documents: dict[Path, Document], problems: list[Pro
             except ProjectError as error:
                 problems += error.problems
     return campaigns
+
+
+def _forms(folder: Path, documents: dict[Path, Document], problems: list[Problem]) -> dict[str, Form]:
+    """Read every form: the files forms/<name>.yaml."""
+    forms: dict[str, Form] = {}
+    for file in sorted(folder.glob("*.yaml")):
+        if not re.match(NAME_PATTERN, file.stem):
+            remedy = "use small letters, digits and single underscores"
+            problems.append(Problem(file, None, f"'{file.stem}' is not a name for a form", remedy))
+            continue
+        try:
+            documents[file] = read_document(file)
+            forms[file.stem] = validate(Form, documents[file])
+        except ProjectError as error:
+            problems += error.problems
+    return forms

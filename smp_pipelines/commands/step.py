@@ -30,8 +30,8 @@ def step_list() -> None:
         refs = loaded.project.steps()
         with loaded.connection() as postgres:
             statuses = read_statuses(postgres, [ref.key for ref in refs])
-    rows = [[ref.key, ref.step.name, ref.step.send, statuses[ref.key].status] for ref in refs]
-    print_table(["step", "name", "send", "status"], rows)
+    rows = [[ref.key, ref.step.name, ref.step.send or ref.step.channel, statuses[ref.key].status] for ref in refs]
+    print_table(["step", "name", "kind", "status"], rows)
 
 
 @app.command("status")

@@ -22,7 +22,7 @@ from smp_pipelines.sending.ledger import Send
 Value = int | str
 Verdict = Literal["approved", "blocked"]
 
-LONGEST = 400
+LONGEST = 3000
 """Characters of a token that are looked at; no link of ours comes near."""
 _SIGNATURE_BYTES = 16
 _FOR_ADDRESSES = bytes.maketrans(b"+/", b"-_")

@@ -16,7 +16,7 @@ from smp_pipelines.stores.postgres import Connection, connect
 from smp_pipelines.stores.server import EmbeddedServer
 from smp_pipelines.stores.settings import Settings
 
-_FILES = ("smp.yaml", "campaigns/**/*", "sql/**/*")
+_FILES = ("smp.yaml", "campaigns/**/*", "forms/*", "sql/**/*", "theme/**/*")
 
 Stamp = tuple[tuple[str, int, int], ...]
 """Path, time of change (ns) and size (bytes) of every file of a project."""

@@ -8,20 +8,22 @@ from zoneinfo import ZoneInfo
 
 from smp_pipelines.campaign.models import WEEKDAYS, OneOffSchedule, Schedule, Step
 
-SEND_KINDS = {"one_off": "One-off", "continuous": "Continuous", "trigger": "Trigger"}
-"""What colleagues call the ways of sending (F04)."""
+SEND_KINDS = {"one_off": "One-off", "continuous": "Continuous", "trigger": "Trigger", "form": "Form", "page": "Page"}
+"""What colleagues call the ways of sending (F04), and what is on the site (F03)."""
 
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
 def kind_words(step: Step) -> str:
     """What kind of send a step is: "One-off", or "Internal, continuous" for a preview to colleagues (F04, F26)."""
-    kind = SEND_KINDS[step.send]
+    kind = SEND_KINDS[step.send or step.channel]
     return f"Internal, {kind.lower()}" if step.internal else kind
 
 
 def schedule_words(step: Step) -> str:
     """When a step is sent: "Every Tuesday at 10:00, from 1 January 2026" (F19, F20)."""
+    if not step.is_mail:
+        return "Whenever somebody opens it"
     if step.send == "trigger":
         return "After the step before it"
     if isinstance(step.schedule, OneOffSchedule):

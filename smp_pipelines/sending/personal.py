@@ -1,0 +1,191 @@
+"""Personal links: addresses on the site that are made for one person: pages and forms, clicks, confirmations.
+
+A token is bound to its purpose and, where it leads to a step, to that step. It holds keys only, and an end date
+where it opens something. What stands in a mail is made by `RecipientLinks`, which templates know as `links`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from uuid import UUID
+
+from smp_pipelines.campaign.project import LoadedProject, StepRef
+from smp_pipelines.problems import SmpError
+from smp_pipelines.sending.ledger import Send
+from smp_pipelines.sending.links import BadLinkError, LinkSigner
+
+_DAY_ONE = date(1970, 1, 1)
+_HEX = re.compile("[0-9a-f]{32}")
+
+
+class ExpiredLinkError(SmpError):
+    """A link that was good, but is too old."""
+
+    def __init__(self) -> None:
+        super().__init__("this link is too old to be used; ask for a new one")
+
+
+@dataclass(frozen=True)
+class PersonalLink:
+    """What a personal URL of a form or a page says (F10). `send_id`: the send whose mail it was in, if it was."""
+
+    step: str
+    person_id: int
+    record_id: int | None
+    send_id: int | None
+    last_day: date
+
+
+@dataclass(frozen=True)
+class AfterLink:
+    """What the address of the page after a form says: the submission it follows. It shows nothing of the CRM."""
+
+    step: str
+    submission_id: int
+
+
+@dataclass(frozen=True)
+class MailLink:
+    """Which recipient's mail a link or picture was in. `url`: where a click leads."""
+
+    send_id: int
+    recipient_key: UUID
+    url: str = ""
+
+
+def personal_path(signer: LinkSigner, link: PersonalLink) -> str:
+    """The path of a personal URL: /p/…"""
+    days = (link.last_day - _DAY_ONE).days
+    return f"/p/{signer.sign('personal', link.step, link.person_id, link.record_id or 0, link.send_id or 0, days)}"
+
+
+def read_personal(signer: LinkSigner, token: str, now: datetime) -> PersonalLink:
+    """What a personal URL says. Raises BadLinkError, and ExpiredLinkError after its last day (UTC)."""
+    match signer.read("personal", token):
+        case (str(step), int(person_id), int(record_id), int(send_id), int(days)) if 0 <= days < 100_000:
+            link = PersonalLink(step, person_id, record_id or None, send_id or None, _DAY_ONE + timedelta(days=days))
+            if now.astimezone(UTC).date() > link.last_day:
+                raise ExpiredLinkError
+            return link
+    raise BadLinkError
+
+
+def after_path(signer: LinkSigner, link: AfterLink) -> str:
+    """The path of a page after a form: /t/…"""
+    return f"/t/{signer.sign('after', link.step, link.submission_id)}"
+
+
+def read_after(signer: LinkSigner, token: str) -> AfterLink:
+    """What the address of a page after a form says. Raises BadLinkError."""
+    match signer.read("after", token):
+        case (str(step), int(submission_id)):
+            return AfterLink(step, submission_id)
+    raise BadLinkError
+
+
+def shared_path(step: str) -> str:
+    """The path of the shareable URL of a form or page (F10): /s/campaign/step."""
+    return f"/s/{step}"
+
+
+def mail_path(signer: LinkSigner, purpose: str, link: MailLink) -> str:
+    """The path of what a mail holds for its recipient; `purpose`: click, open, view or confirm."""
+    values = (link.send_id, link.recipient_key.hex, *((link.url,) if link.url else ()))
+    return f"/{_PREFIXES[purpose]}/{signer.sign(purpose, *values)}"
+
+
+def read_mail_link(signer: LinkSigner, purpose: str, token: str) -> MailLink:
+    """What such a link says. Raises BadLinkError."""
+    match signer.read(purpose, token):
+        case (int(send_id), str(key)) if _HEX.fullmatch(key) and purpose != "click":
+            return MailLink(send_id, UUID(key))
+        case (int(send_id), str(key), str(url)) if _HEX.fullmatch(key) and purpose == "click":
+            return MailLink(send_id, UUID(key), url)
+    raise BadLinkError
+
+
+_PREFIXES: Mapping[str, str] = {"click": "c", "open": "o", "view": "v", "confirm": "y"}
+
+
+@dataclass(frozen=True)
+class Reader:
+    """For whom the links of one mail or page are: the recipient's row in the ledger, the person and the record."""
+
+    recipient_key: UUID
+    person_id: int
+    record_id: int | None
+
+
+class StepLinks:
+    """The links of the mails of one send; `of` gives those of one recipient. Made once per send."""
+
+    def __init__(self, site_url: str, signer: LinkSigner, project: LoadedProject, ref: StepRef, send: Send) -> None:
+        self.site_url = site_url
+        self.signer = signer
+        self.send_id = send.send_id
+        self._project = project
+        self._ref = ref
+        self._last_day = send.moment.astimezone(UTC).date() + timedelta(days=project.settings.personal_links_days)
+
+    def of(self, reader: Reader) -> RecipientLinks:
+        """What a template of this recipient's mail knows as `links`."""
+        return RecipientLinks(self, reader)
+
+    def personal(self, step: str, reader: Reader) -> str:
+        """The personal URL of a form or page. Raises SmpError when there is no such step."""
+        ref = self._project.step(step if "/" in step else f"{self._ref.campaign}/{step}")
+        if ref.step.is_mail:
+            raise SmpError(f"{ref.key} is a mail: only a form or a page has a personal link")
+        link = PersonalLink(ref.key, reader.person_id, reader.record_id, self.send_id, self._last_day)
+        return self.site_url + personal_path(self.signer, link)
+
+    def in_mail(self, purpose: str, reader: Reader, url: str = "") -> str:
+        """The URL of what a mail holds for its recipient: click, open, view or confirm."""
+        return self.site_url + mail_path(self.signer, purpose, MailLink(self.send_id, reader.recipient_key, url))
+
+    @property
+    def next_step(self) -> str | None:
+        """The key of the step that follows, if it is a form or page."""
+        key = self._ref.next_key
+        return key if key is not None and not self._project.step(key).step.is_mail else None
+
+
+class RecipientLinks:
+    """The links of one recipient's mail. Each is made when a template asks for it."""
+
+    def __init__(self, links: StepLinks, reader: Reader) -> None:
+        self._links = links
+        self._reader = reader
+
+    def to(self, step: str) -> str:
+        """The personal URL of a form or page: its name, or campaign/step (F10)."""
+        return self._links.personal(step, self._reader)
+
+    @property
+    def next(self) -> str:
+        """The personal URL of the next step, when that is a form or page; else nothing."""
+        key = self._links.next_step
+        return self._links.personal(key, self._reader) if key else ""
+
+    @property
+    def unsubscribe(self) -> str:
+        """The page to unsubscribe on."""
+        token = self._links.signer.sign("unsubscribe", self._links.send_id, self._reader.recipient_key.hex)
+        return f"{self._links.site_url}/u/{token}"
+
+    @property
+    def view(self) -> str:
+        """The mail in a browser."""
+        return self._links.in_mail("view", self._reader)
+
+    @property
+    def confirm(self) -> str:
+        """The page on which the submission that this mail follows is confirmed (double opt-in)."""
+        return self._links.in_mail("confirm", self._reader)
+
+
+LINK_NAMES = frozenset(("to", "next", "unsubscribe", "view", "confirm"))
+"""What a template may ask of `links`."""
