@@ -38,7 +38,7 @@ from smp_pipelines.site.source import Source
 from smp_pipelines.stores.clock import Clock
 from smp_pipelines.stores.postgres import PostgresGoneError
 
-PREFIXES = ("/r/", "/u/", "/static/")
+PREFIXES = ("/s/", "/p/", "/t/", "/y/", "/c/", "/o/", "/v/", "/u/", "/r/", "/media/", "/theme/", "/static/")
 """Where the paths begin that answer under the public host."""
 
 _NOT_FOUND_BY_MACHINES = {"X-Robots-Tag": "noindex, nofollow"}
