@@ -6,7 +6,7 @@ Selection SQL is checked by `smp_pipelines.selection`, templates by `content.che
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from smp_pipelines.campaign.calendar import is_quiet
@@ -33,7 +33,10 @@ def check_project(project: LoadedProject) -> list[Problem]:
     problems = [*_records(project), *_exempt_topics(project)]
     for ref in project.steps():
         check = _StepCheck(project, ref)
-        about_mail = (check.internal,) if ref.step.internal else (check.mail, check.record)
+        if not ref.step.is_mail:
+            about_mail: tuple[Callable[[], Iterator[Problem]], ...] = (check.record,)
+        else:
+            about_mail = (check.internal,) if ref.step.internal else (check.mail, check.record)
         for part in (*about_mail, check.needs, check.names, check.target_group, check.next_step, check.schedule):
             problems += part()
     return [*problems, *_numbers(project), *_loops(project)]
@@ -114,16 +117,16 @@ class _StepCheck:
         if not self.step.subject.strip():
             yield self.problem("subject", "the subject line is missing", "add `subject: …`")
         if not self.step.content:
-            yield self.problem(
-                "content", "the content is missing", "add `content: …`, a .mjml or .html file in this folder"
-            )
+            if not self.step.blocks:
+                remedy = "add `content: …`, a .mjml or .html file in this folder, or `blocks`"
+                yield self.problem("content", "the content is missing", remedy)
         elif not (self.ref.folder / self.step.content).is_file():
             near = did_you_mean(self.step.content, _file_names(self.ref.folder, ("*.mjml", "*.html")))
             yield self.problem("content", f"there is no file {self.step.content} in this folder", near)
 
     def needs(self) -> Iterator[Problem]:
         """Check that a step says who gets it (F16), and its description (F02)."""
-        if not self.step.has_group and self.step.send != "trigger":
+        if self.step.is_mail and not self.step.has_group and self.step.send != "trigger":
             remedy = "add `selection: …`, the name of a file in sql/selections"
             yield self.problem("selection", "the selection is missing; it says who gets this", remedy)
         if not self.step.description.strip():
@@ -142,7 +145,7 @@ class _StepCheck:
                 near = nearest(name, known)
                 advice = f"did you mean {near}?" if near else f"write sql/selections/{name}.sql or {name}.yaml"
                 yield self.problem(place, f"there is no selection {name}", advice)
-        if self.step.topic not in self.project.settings.topics:
+        if self.step.is_mail and self.step.topic not in self.project.settings.topics:
             remedy = did_you_mean(self.step.topic, self.project.settings.topics)
             yield self.problem("topic", f"there is no topic {self.step.topic} in smp.yaml", remedy)
 
@@ -233,7 +236,7 @@ class _StepCheck:
         if key is not None and key not in steps:
             known = [self._short(other) for other in steps]
             yield self.problem("next", f"there is no step {self.step.next}", did_you_mean(self.step.next or "", known))
-        elif key is not None and steps[key].step.send != "trigger":
+        elif key is not None and steps[key].step.is_mail and steps[key].step.send != "trigger":
             remedy = f"write `send: trigger` at {key}, or leave `next` out"
             yield self.problem("next", f"the next step {key} is sent by itself, not after this one", remedy)
         if key is not None and not self.project.campaigns[self.ref.campaign].flow:
