@@ -29,7 +29,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def told(project: Path, steps: dict[str, str], campaign: str = "welcome") -> list[str]:
+def told(project: Path, steps: dict[str, str], campaign: str = "testing_groups") -> list[str]:
     """What is wrong with a campaign of these steps, with the line."""
     file = write_campaign(project, campaign, steps)
     try:
@@ -74,15 +74,15 @@ def test_selection_and_target_group_do_not_go_together(project: Path) -> None:
 
 def test_a_group_with_records_is_taken_over_only_from_a_step_with_that_record(project: Path) -> None:
     (problem,) = told(project, {"one": "send: one_off; selection: everybody", "two": COPY_OF_OTHER})
-    assert "welcome/one has no people with a performance to take over" in problem
+    assert "testing_groups/one has no people with a performance to take over" in problem
 
 
 def test_numbers_are_places_unless_they_are_given_and_none_is_there_twice(project: Path) -> None:
     steps = dict.fromkeys(("one", "two", "three"), "send: one_off; selection: everybody")
     assert told(project, steps) == []
-    assert load_project(project).campaigns["welcome"].numbers == {"one": 1, "two": 2, "three": 3}
+    assert load_project(project).campaigns["testing_groups"].numbers == {"one": 1, "two": 2, "three": 3}
     (problem,) = told(project, steps | {"one": "number: 2; send: one_off; selection: everybody"})
-    assert "welcome/two: its number is 2, by its place in the file; one has that number too" in problem
+    assert "testing_groups/two: its number is 2, by its place in the file; one has that number too" in problem
 
 
 def test_every_selection_of_a_continuous_step_must_leave_out_who_received_it(project: Path) -> None:
@@ -96,7 +96,7 @@ def test_every_selection_of_a_continuous_step_must_leave_out_who_received_it(pro
 
 def test_one_selection_at_each_send_is_the_same_as_selection(project: Path) -> None:
     told(project, {"one": GROUP.format("{selections: [everybody], evaluate: each_send}")})
-    step = load_project(project).step("welcome/one").step
+    step = load_project(project).step("testing_groups/one").step
     assert (step.people, step.own_group, step.is_frozen, step.has_group) == (("everybody",), None, False, True)
 
 
@@ -105,13 +105,13 @@ def test_dagster_shows_the_group_between_its_selections_and_the_send(project: Pa
     told(project, {"one": both, "plain": "send: one_off; selection: everybody"})
     definitions = build_definitions(Deployment.load(Settings(project=project, home=tmp_path)))
     graph = definitions.resolve_asset_graph()
-    group = dg.AssetKey(["target_groups", "welcome", "one"])
+    group = dg.AssetKey(["target_groups", "testing_groups", "one"])
     parents = {key.to_user_string() for key in graph.get(group).parent_keys}
     assert {"selections/amsterdam", "selections/big_companies"} <= parents
-    assert graph.get(dg.AssetKey(["sends", "welcome", "one"])).parent_keys == {group}
-    plain = graph.get(dg.AssetKey(["sends", "welcome", "plain"]))
+    assert graph.get(dg.AssetKey(["sends", "testing_groups", "one"])).parent_keys == {group}
+    plain = graph.get(dg.AssetKey(["sends", "testing_groups", "plain"]))
     assert plain.parent_keys == {dg.AssetKey(["selections", "everybody"])}
-    assert not graph.has(dg.AssetKey(["target_groups", "welcome", "plain"]))
+    assert not graph.has(dg.AssetKey(["target_groups", "testing_groups", "plain"]))
 
 
 def test_a_planned_step_goes_live_only_when_its_frozen_group_is_linked(
@@ -124,8 +124,8 @@ def test_a_planned_step_goes_live_only_when_its_frozen_group_is_linked(
     )
     loaded = Deployment.load(Settings(project=project, home=tmp_path, postgres_url=postgres_url))
     house = Theatre(loaded)
-    with pytest.raises(SmpError, match="the target group of welcome/one is not linked yet"):
-        loaded.change_status("welcome/one", "live", house.now, "anna")
-    loaded.change_status("welcome/two", "live", house.now, "anna")
-    with pytest.raises(SmpError, match="the target group of welcome/two is not linked yet"):
-        loaded.refuse_to_send(loaded.project.step("welcome/two"), house.now)
+    with pytest.raises(SmpError, match="the target group of testing_groups/one is not linked yet"):
+        loaded.change_status("testing_groups/one", "live", house.now, "anna")
+    loaded.change_status("testing_groups/two", "live", house.now, "anna")
+    with pytest.raises(SmpError, match="the target group of testing_groups/two is not linked yet"):
+        loaded.refuse_to_send(loaded.project.step("testing_groups/two"), house.now)

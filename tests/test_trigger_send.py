@@ -86,7 +86,7 @@ def test_two_at_the_same_time_with_one_key_mail_everybody_once(house: Theatre, s
 
 def test_the_rows_are_those_of_a_send_to_a_selection(house: Theatre) -> None:
     """Whoever may not get it: the same reasons, keys and winners as planning from the lake gives."""
-    house.step = "welcome/form"
+    house.step = "after_form/form"
     house.people(16)
     house.sql(
         "insert into crm.consent select n, 'email', 'newsletter', n <> 3, now(), 'web' from generate_series(1, 15) n"
@@ -112,7 +112,7 @@ def test_the_rows_are_those_of_a_send_to_a_selection(house: Theatre) -> None:
     rows = f"select {columns} from smp.message where send_id = %s order by person_id"
     selected = house.sql(rows, house.plan().send_id)
     house.sql("update smp.send set moment = moment - interval '99 days'")  # so that the cap does not count it
-    house.live("welcome/form")
+    house.live("after_form/form")
     given = house.sql(rows, plan(house, [(person, None) for person in range(1, 17)]).send_id)
     assert len({reason for *_, reason, _duplicate in given}) == 8, "every kind of reason is among them"
     assert given == selected
@@ -144,7 +144,7 @@ def test_a_step_that_is_not_live_sends_nothing_and_leaves_no_trace(house: Theatr
     house.people(1)
     for status in ("stopped", "testing", "concept"):
         house.status(status, THANKS)
-        with pytest.raises(SmpError, match=f"welcome/thanks is {status}; only live sends"):
+        with pytest.raises(SmpError, match=f"after_form/thanks is {status}; only live sends"):
             trigger(house, [1])
     assert server.recipients == []
     assert house.sql("select count(*) from smp.send") == [(0,)]
@@ -171,8 +171,8 @@ def test_recipients_that_do_not_fit_the_step_are_refused_in_words(
 def test_a_step_with_a_selection_is_no_trigger_and_a_trigger_needs_a_key(house: Theatre) -> None:
     with pytest.raises(SmpError, match="needs a key"):
         trigger(house, [1], key=" ")
-    house.step = "welcome/form"
-    with pytest.raises(SmpError, match=r"welcome/form is no trigger step"):
+    house.step = "after_form/form"
+    with pytest.raises(SmpError, match=r"after_form/form is no trigger step"):
         trigger(house, [1])
 
 
@@ -186,7 +186,7 @@ def test_planning_that_fails_halfway_leaves_neither_rows_nor_send(house: Theatre
 
 def test_a_step_whose_content_is_missing_is_refused_with_its_file(house: Theatre) -> None:
     house.people(1)
-    (house.deployment.project.folder / "campaigns" / "welcome" / "mail.html").unlink()
+    (house.deployment.project.folder / "campaigns" / "after_form" / "mail.html").unlink()
     with pytest.raises(ProjectError, match=r"mail\.html"):
         trigger(house, [1])
 
@@ -263,7 +263,7 @@ def test_the_job_sends_and_metrics_and_report_follow(house: Theatre, server: Mai
     assert run is not None
     assert run.tags["smp/send_key"] == f"{THANKS}@form-7"
     assert sorted(server.recipients) == ["p1@example.org", "p2@example.org"]
-    event = told[dg.AssetKey(["sends", "welcome", "thanks"])]
+    event = told[dg.AssetKey(["sends", "after_form", "thanks"])]
     assert event is not None
     assert event.asset_materialization is not None
     assert event.asset_materialization.metadata["accepted"].value == 2
@@ -290,3 +290,15 @@ def test_materialising_a_trigger_step_without_a_send_does_nothing(house: Theatre
         assert Ticker(house.deployment, instance).run([send_key(step)], {}) is None
     assert server.recipients == []
     assert house.sql("select count(*) from smp.send") == [(0,)]
+
+
+def test_an_answer_that_somebody_waits_for_leaves_at_night_when_its_step_says_so(
+    house: Theatre, server: MailServer
+) -> None:
+    """F05: directly after the form; F22 is about what is planned."""
+    house.people(1)
+    campaign = house.deployment.project.folder / "campaigns" / "after_form" / "campaign.yaml"
+    campaign.write_text(campaign.read_text().replace("    send: trigger\n", "    send: trigger\n    at_night: send\n"))
+    house.deployment = type(house.deployment).load(house.deployment.settings)
+    assert trigger(house, [1], now=LATE).held is None
+    assert server.recipients == ["p1@example.org"]

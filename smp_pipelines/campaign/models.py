@@ -192,9 +192,10 @@ class Step(FileModel):
     internal: Internal | None = Field(
         default=None, description="Makes this an internal send: `selection` names the colleagues (F26)"
     )
-    at_night: Literal["hold", "drop"] = Field(
+    at_night: Literal["hold", "drop", "send"] = Field(
         default="hold",
-        description="What is left of a send at 23:00: hold it until 06:00, or drop it with that reason (F22)",
+        description="What is left of a send at 23:00: hold it until 06:00, or drop it with that reason (F22); send: "
+        "a trigger step that leaves at any hour, since somebody is waiting for it (F05)",
     )
     late_minutes: Annotated[int, Field(ge=0, strict=True)] = Field(
         default=60, description="How many minutes late a missed moment is still sent"
@@ -211,6 +212,13 @@ class Step(FileModel):
         if isinstance(written, dict) and written.get("internal") is not None and "deduplicate" not in written:
             return {**written, "deduplicate": False}
         return written
+
+    @field_validator("at_night")
+    @classmethod
+    def _only_an_answer_leaves_at_night(cls, at_night: str, info: ValidationInfo) -> str:
+        if at_night == "send" and info.data.get("send") != "trigger":
+            raise refusal("only a trigger step may be sent at night", "write `at_night: hold` or `drop`")
+        return at_night
 
     @model_validator(mode="after")
     def _fits_its_channel(self) -> Step:

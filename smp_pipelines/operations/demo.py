@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +19,7 @@ from rich.table import Table
 from smp_pipelines.assets.facts import CLOCK_TAG
 from smp_pipelines.assets.mirror import table_key
 from smp_pipelines.assets.selections import selection_key
+from smp_pipelines.assets.sends import is_triggered
 from smp_pipelines.campaign.calendar import due_moment
 from smp_pipelines.campaign.project import StepRef
 from smp_pipelines.crm.sample import load
@@ -31,7 +32,7 @@ from smp_pipelines.problems import SmpError
 from smp_pipelines.sending import ledger
 from smp_pipelines.sending.due import Skipped
 from smp_pipelines.sending.reasons import explain
-from smp_pipelines.sending.status import read_status
+from smp_pipelines.sending.status import read_statuses
 from smp_pipelines.stores.clock import StartedAt, SystemClock
 from smp_pipelines.stores.settings import Settings
 
@@ -74,7 +75,7 @@ def _main_job(deployment: Deployment, people: int, progress: Progress, started: 
     if moment is None:
         raise SmpError(f"{STEP} has not started yet")
     count = _load_sample(deployment, people, moment, progress)
-    _go_live(deployment, ref, moment)
+    _go_live(deployment, [ref, *_for_visitors(deployment)], moment)
     with open_instance(deployment.settings, deployment.url) as instance:
         ticker = Ticker(deployment, instance)
         _materialise(deployment, ticker, moment, progress)
@@ -124,12 +125,18 @@ def _load_sample(deployment: Deployment, people: int, moment: datetime, progress
     return int(found[0]) if found else 0
 
 
-def _go_live(deployment: Deployment, ref: StepRef, moment: datetime) -> None:
+def _for_visitors(deployment: Deployment) -> list[StepRef]:
+    """The forms and pages, and the mails that follow a form: nobody gets one who does not ask for it."""
+    return [ref for ref in deployment.project.steps() if not ref.step.is_mail or is_triggered(ref)]
+
+
+def _go_live(deployment: Deployment, refs: Sequence[StepRef], moment: datetime) -> None:
     with deployment.connection() as postgres:
-        status = read_status(postgres, ref.key)
-    # who stopped the step meant it: only a step that never ran is set live
-    if status.status == "concept":
-        deployment.change_status(ref.key, "live", moment, "demo", "make demo")
+        statuses = read_statuses(postgres, [ref.key for ref in refs])
+    for ref in refs:
+        # who stopped a step meant it: only one that never ran is set live
+        if statuses[ref.key].status == "concept":
+            deployment.change_status(ref.key, "live", moment, "demo", "make demo")
 
 
 def _materialise(deployment: Deployment, ticker: Ticker, moment: datetime, progress: Progress) -> None:
@@ -249,6 +256,7 @@ def _where_to_look(console: Console, settings: Settings) -> None:
     console.print("\nWhere to look", style="bold")
     lines = (
         ("the mails", f"make up, then http://127.0.0.1:{settings.inbox_port}"),
+        ("a form", f"make up, then http://127.0.0.1:{settings.preview_port}/s/welcome/signup"),
         ("Dagster", f"make up, then http://127.0.0.1:{settings.ui_port}"),
         ("the report file", f"{settings.report_file} (opens in DuckDB)"),
         ("reports to print", ".venv/bin/smp report"),

@@ -130,7 +130,7 @@ def why_waiting(project: LoadedProject, ref: StepRef, status: StepStatus, send: 
         left = f"the end date has passed: `smp send cancel {send.send_id}` ends it" if ended else "it goes on when live"
         return f"status is {status.status}{_since(status, project)}; {left}"
     dropped = ref.step.at_night == "drop" and send.state == "open"
-    if is_quiet(now.astimezone(zone).time()) and not dropped:
+    if is_quiet(now.astimezone(zone).time()) and not dropped and ref.step.at_night != "send":
         return f"{_NIGHT}; it goes on at 06:00"
     return None
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from smp_pipelines.campaign.calendar import is_quiet, night_since
+from smp_pipelines.campaign.calendar import night_since
 from smp_pipelines.sending.cancelling import CANCELLED, QUIET_HOURS, is_cancelled, skip_planned
 from smp_pipelines.sending.ledger import ClaimRules, Send, Waiting
 from smp_pipelines.sending.status import read_status
@@ -33,8 +33,8 @@ class Order:
         return self.rules.zone
 
     def is_night(self, now: datetime) -> bool:
-        """Whether the quiet hours keep this send's mails back (F22); test mails may leave at any hour."""
-        return self.send.purpose != "test" and is_quiet(now.astimezone(self.zone).time())
+        """Whether the quiet hours keep this send's mails back (F22)."""
+        return self.rules.is_night(now)
 
     def held(self, connection: Connection) -> str | None:
         """Why nothing may leave now, in words; None when it may: the step runs and it is not night."""

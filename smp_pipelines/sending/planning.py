@@ -36,7 +36,8 @@ def claim_rules(project: LoadedProject, step: Step, purpose: Purpose | None = No
     Colleagues get internal and test mails because it is their work, whatever they allow as visitors; and
     they see the mail of a blocked record too, for they want to know that it is right now (F26, F27, F28).
     """
-    public = (purpose or step.purpose) == "live"
+    purpose = purpose or step.purpose
+    public = purpose == "live"
     return ClaimRules(
         zone=project.settings.zone,
         channel=step.channel,
@@ -46,6 +47,7 @@ def claim_rules(project: LoadedProject, step: Step, purpose: Purpose | None = No
         record=project.settings.records[step.record] if step.record else None,
         block=step.block if public else None,
         consent=public,
+        any_hour=purpose == "test" or step.at_night == "send",
     )
 
 

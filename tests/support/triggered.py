@@ -12,11 +12,11 @@ from tests.conftest import copy_project
 from tests.support.mailserver import MailServer
 from tests.support.theatre import Theatre, theatre
 
-THANKS = "welcome/thanks"
+THANKS = "after_form/thanks"
 """Sent after a form: no linked record, one mail per address, a topic that needs no yes."""
-SEAT = "welcome/seat"
+SEAT = "after_form/seat"
 """About a performance, one mail per person and performance; the performance can be blocked."""
-OFFER = "welcome/offer"
+OFFER = "after_form/offer"
 """A topic that needs a yes and counts for the frequency cap."""
 
 _CAMPAIGN = """\
@@ -70,7 +70,7 @@ _MAIL = "<html><body><p>{{ person.salutation }}, bedankt en tot ziens.</p></body
 def project_with_triggers(folder: Path) -> Path:
     """A copy of the sample project with these steps as well."""
     project = copy_project(folder)
-    campaign = project / "campaigns" / "welcome"
+    campaign = project / "campaigns" / "after_form"
     campaign.mkdir()
     (campaign / "campaign.yaml").write_text(_CAMPAIGN)
     (campaign / "mail.html").write_text(_MAIL)
