@@ -31,11 +31,11 @@ from bench.sizes import Sizes
 from smp_pipelines.stores.server import EmbeddedServer
 
 CASES = (
-    *("selection", "mirror", "planning", "definitions", "compile", "delivery", "report"),
-    *("audience", "diff", "why"),
+    *("selection", "mirror", "planning", "definitions", "compile", "delivery", "report", "hits"),
+    *("audience", "diff", "why", "latency", "submission"),
 )
 """In this order: later ones add to the ledger that earlier ones must not have to read."""
-_DATA = {"audience": "crowd", "diff": "crowd", "why": "crowd", "compile": None, "definitions": None}
+_DATA = {"audience": "crowd", "diff": "crowd", "why": "crowd", "compile": None, "definitions": None, "latency": None}
 """What has to be made first for a case, once; `data` for those that are not here."""
 _ROOT = Path(__file__).resolve().parents[1]
 _WIDTH = 150
@@ -68,7 +68,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--people", type=int, default=1_000_000, help="people in the CRM; the crowd is 10 times as many"
     )
     parser.add_argument("--steps", type=int, default=200, help="continuous steps in the generated project")
-    parser.add_argument("--quick", action="store_true", help="a smoke run: 5,000 people, a crowd of 50,000, 20 steps")
+    parser.add_argument("--quick", action="store_true", help="a smoke run: 1,000 people, a crowd of 10,000, 20 steps")
     parser.add_argument("--case", action="append", choices=CASES, help="only this case (may be given again)")
     parser.add_argument("--output", type=Path, default=_ROOT / "bench.json", help="where the figures go")
     parser.add_argument(

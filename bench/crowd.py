@@ -32,7 +32,7 @@ _TEMPLATES = 2_000
 """At most so many people are in Postgres; the others are made from them."""
 _DATABASE = "crowd"
 _SETTINGS = ("threads", "memory_limit")
-_TABLES = ("crm.person", "crm.ticket", "crm.performance", "smp.message")
+_TABLES = ("crm.person", "crm.ticket", "crm.performance", "smp.message", "smp.reaction")
 _SELECTIONS = {
     BUYERS: """-- Two tickets or more in the past two years, not for youth, and no "we miss you" for a year.
 select person_id, count(*) as tickets, sum(price) as spent
@@ -124,6 +124,9 @@ def _view(lake: duckdb.DuckDBPyConnection, table: str) -> str:
     """A view for bare DuckDB on the Parquet files of a table of the lake."""
     catalog, _, name = table.partition(".")
     listed = rows(lake, f"select data_file from ducklake_list_files({literal(catalog)}, {literal(name)})")
+    if not listed:  # nothing was ever written to it
+        columns = rows(lake, f"select column_name, column_type from (describe {table})")
+        return f"create table {table} ({', '.join(f'{column} {kind}' for column, kind in columns)})"
     return f"create view {table} as from read_parquet([{', '.join(literal(file) for (file,) in listed)}])"
 
 

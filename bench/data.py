@@ -59,6 +59,7 @@ def _write_bare_file(world: World, deployment: Deployment) -> None:
         lake.execute("create schema bare.crm; create schema bare.smp")
         lake.execute("create table bare.crm.person as from crm.person")
         lake.execute("create table bare.smp.message as from smp.message")
+        lake.execute("create table bare.smp.reaction as from smp.reaction")
         lake.execute("detach bare; detach crm; detach smp")
         lake.execute(f"attach {literal(str(world.bare_file))} as bare; use bare.smp")
         lake.execute(view)

@@ -9,7 +9,7 @@ from pathlib import Path
 LAPS = 3
 """How often a measured thing is done; the middle lap counts."""
 _MOMENTS_A_PERSON = 5
-_QUICK_PEOPLE = 5_000
+_QUICK_PEOPLE = 1_000
 _CROWD = 10
 """The crowd is this many times the people of the other cases."""
 

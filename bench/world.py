@@ -118,7 +118,7 @@ def planned_step(number: int) -> str:
 
 def copy_sample(folder: Path) -> Path:
     """Copy the sample project's files to a folder, which is given back."""
-    for name in ("campaigns", "sql"):
+    for name in ("campaigns", "forms", "sql"):
         shutil.copytree(REPOSITORY / name, folder / name, dirs_exist_ok=True)
     shutil.copy(REPOSITORY / "smp.yaml", folder)
     return folder

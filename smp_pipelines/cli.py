@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 
 from smp_pipelines.campaign.project import load_project
-from smp_pipelines.commands import group, ledger, person, selection, send, step, suppression
+from smp_pipelines.commands import colleague, group, ledger, person, selection, send, step, suppression
 from smp_pipelines.commands.shared import Project, deployment, local_moment, out, print_table, print_ticked, settings
+from smp_pipelines.commands.site import print_sign_in, serve_site
 from smp_pipelines.commands.test import run_tests
 from smp_pipelines.deployment import check
 from smp_pipelines.problems import SmpError
@@ -33,9 +34,12 @@ for name, commands in (
     ("send", send.app),
     ("person", person.app),
     ("suppression", suppression.app),
+    ("colleague", colleague.app),
 ):
     app.add_typer(commands, name=name)
 app.command("test")(run_tests)
+app.command("site")(serve_site)
+app.command("sign-in")(print_sign_in)
 
 
 @app.callback()
@@ -47,7 +51,7 @@ def _root(
 
 @app.command()
 def up() -> None:
-    """Start everything: Postgres, the Dagster UI and daemon, the inbox, previews. Ctrl-C or `smp down` ends it."""
+    """Start everything: Postgres, the Dagster UI and daemon, the inbox, the site. Ctrl-C or `smp down` ends it."""
     from smp_pipelines.operations.supervisor import up as start
 
     start(settings(), out.print)
@@ -72,7 +76,9 @@ def demo(people: Annotated[int, typer.Option(help="How many people the sample CR
 @app.command("check")
 def check_files() -> None:
     """Check every campaign, template and selection; exits with 1 when something is wrong."""
-    problems = check(settings())
+    from smp_pipelines.site.theme import theme_problems
+
+    problems = [*check(settings()), *theme_problems(settings().project)]
     for problem in problems:
         typer.echo(str(problem))
     errors = sum(not problem.warning for problem in problems)

@@ -14,10 +14,13 @@ from smp_pipelines.assets.reports import report_assets
 from smp_pipelines.assets.runs import JOB_NAME
 from smp_pipelines.assets.selections import selection_assets
 from smp_pipelines.assets.sends import send_assets
+from smp_pipelines.assets.submissions import submissions_job
 from smp_pipelines.assets.triggers import test_mail_job, trigger_assets, trigger_job
 from smp_pipelines.deployment import Deployment
 from smp_pipelines.schedules.continuous import step_schedules
 from smp_pipelines.sensors.lifecycle import lifecycle_sensor
+from smp_pipelines.sensors.reports import reports_sensor
+from smp_pipelines.sensors.submissions import submissions_sensor
 from smp_pipelines.stores.clock import Clock, SystemClock
 from smp_pipelines.stores.settings import Settings, read_settings
 
@@ -45,6 +48,7 @@ def build_definitions(deployment: Deployment, clock: Clock | None = None) -> dg.
         jobs=[
             campaigns,
             trigger_job(deployment, clock),
+            submissions_job(deployment, clock),
             test_mail_job(deployment, clock),
             status_job(deployment, clock),
             cancel_job(deployment, clock),
@@ -52,7 +56,11 @@ def build_definitions(deployment: Deployment, clock: Clock | None = None) -> dg.
             link_job(deployment, clock),
         ],
         schedules=step_schedules(deployment, clock),
-        sensors=[lifecycle_sensor(deployment, clock)],
+        sensors=[
+            lifecycle_sensor(deployment, clock),
+            submissions_sensor(deployment, clock),
+            reports_sensor(deployment, clock),
+        ],
         # every op is one statement or one stream: a process of its own would only cost its start
         executor=dg.in_process_executor,
     )

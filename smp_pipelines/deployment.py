@@ -6,8 +6,9 @@ op calls one of these methods and tells what happened.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from functools import cached_property
 
@@ -17,9 +18,18 @@ from smp_pipelines.audience.groups import TargetGroups
 from smp_pipelines.audience.history import History
 from smp_pipelines.campaign.calendar import is_quiet
 from smp_pipelines.campaign.checks import check_project
-from smp_pipelines.campaign.content import check_content
+from smp_pipelines.campaign.content_checks import check_content
 from smp_pipelines.campaign.project import StepRef, load_project
 from smp_pipelines.problems import Problem, ProjectError, SmpError
+from smp_pipelines.reporting.freshness import (
+    Freshness,
+    begin,
+    note_mirrored,
+    note_published,
+    read_freshness,
+    read_mirrored,
+)
+from smp_pipelines.reporting.moments import Moments
 from smp_pipelines.reporting.report import Published, publish, refresh_metrics
 from smp_pipelines.selection.audience_tests.files import is_of
 from smp_pipelines.selection.library import load_library
@@ -30,15 +40,18 @@ from smp_pipelines.sending.context import Recipient
 from smp_pipelines.sending.delivery import Delivering, Delivery
 from smp_pipelines.sending.due import Due, Skipped, due, ended
 from smp_pipelines.sending.estate import settle_estates
+from smp_pipelines.sending.events import note_run, plan_events, take
 from smp_pipelines.sending.given import Sent, plan_given, trigger_key
 from smp_pipelines.sending.ledger import Purpose, Send, Totals
 from smp_pipelines.sending.message import MessageBuilder
+from smp_pipelines.sending.outbox import Outbox
 from smp_pipelines.sending.planning import StaleSelectionError, judged_by, plan
 from smp_pipelines.sending.status import StatusChange, change_status, read_status, read_statuses
 from smp_pipelines.sending.target.group import refuse_unlinked
 from smp_pipelines.sending.testmail import refuse_outsiders, testmail_key
 from smp_pipelines.sending.transports import open_transport
 from smp_pipelines.stores.clock import Clock
+from smp_pipelines.stores.fingerprint import Fingerprint, fingerprint
 from smp_pipelines.stores.locks import locked
 from smp_pipelines.stores.settings import Settings
 from smp_pipelines.warehouse import Warehouse
@@ -53,7 +66,14 @@ class Deployment(Warehouse):
     def load(cls, settings: Settings) -> Deployment:
         """Read the project's files. Raises ProjectError; a broken selection only breaks what uses it."""
         project = load_project(settings.project)
-        return cls(settings, project, load_library(project))
+        made = cls(settings, project, load_library(project))
+        _ = made.files
+        return made
+
+    @cached_property
+    def files(self) -> Fingerprint:
+        """The project's files as they were when it was loaded, to see that it was edited since."""
+        return fingerprint(self.settings.project)
 
     @cached_property
     def audiences(self) -> Audiences:
@@ -104,6 +124,7 @@ class Deployment(Warehouse):
             and (
                 {ref.folder, shown} & set(problem.file.parents)
                 or is_of(problem.file, ref.step.selections, self.library.folder)
+                or (ref.step.form and problem.file == self.project.form_file(ref.step.form))
             )
         ]
         if problems:
@@ -192,6 +213,33 @@ class Deployment(Warehouse):
             send = ledger.open_send(postgres, send_key, ref.key, now, now, run_id, purpose)
             return plan_given(postgres, self.project, ref, send, recipients, now)
 
+    def take_events(self, now: datetime, run_id: str | None = None) -> list[Send]:
+        """Sends, still to be planned, of the events that wait: each event goes into one send, whoever asks (F05)."""
+        with self.connection() as postgres:
+            return take(postgres, self.project, now, run_id)
+
+    def linger(self, clock: Clock, run_id: str, seconds: float, longest: float) -> Iterator[Send]:
+        """Sends of the events that come next: until none came for so many seconds, or `longest` seconds have passed.
+
+        A project that is edited meanwhile ends it as well: what comes then is for those who have loaded it anew.
+        """
+        folder, until = self.settings.project, time.monotonic() + longest
+        with self.connection() as postgres:
+            outbox = Outbox(postgres, self.project, clock)
+            while (left := until - time.monotonic()) > 0:
+                sends = outbox.linger(min(seconds, left), run_id, lambda: fingerprint(folder) != self.files)
+                if not sends:
+                    return
+                yield from sends
+
+    def plan_events(self, ref: StepRef, send: Send, now: datetime, run_id: str | None) -> Send:
+        """A send that took events, planned from them; one that was planned before is left as it is (F05)."""
+        self.refuse_incomplete(ref)
+        with self.connection() as postgres:
+            if run_id is not None:
+                note_run(postgres, send, run_id)
+            return plan_events(postgres, self.project, ref, send, now)
+
     def trigger(
         self, ref: StepRef, recipients: Sequence[Recipient], key: str, clock: Clock, run_id: str | None
     ) -> Sent:
@@ -269,6 +317,20 @@ class Deployment(Warehouse):
         with self.connection() as postgres:
             return unknown.look_up(postgres, send, transport, builder.message_id, now)
 
+    def follow_moments(self) -> Moments:
+        """Bring the lake's contact moments up to date, and remember what they have seen."""
+        with self.connection() as postgres:
+            seen = begin(postgres)
+        moments = self.mirror_moments()
+        with self.connection() as postgres:
+            note_mirrored(postgres, seen)
+        return moments
+
+    def freshness(self) -> Freshness:
+        """What happened that the report file does not show yet."""
+        with self.connection() as postgres:
+            return read_freshness(postgres)
+
     def refresh_metrics(self) -> tuple[int, int]:
         """Compute the metrics anew from the lake's contact moments."""
         with locked(self.url, "metrics"), self.lake.open() as connection:
@@ -277,8 +339,12 @@ class Deployment(Warehouse):
     def publish(self, now: datetime) -> Published:
         """Write the report file as at this moment and put it in its place. Raises ProjectError for a bad mart."""
         marts = self.library.marts(now)
-        with locked(self.url, "report"), self.lake.open() as connection:
-            return publish(connection, self.project, marts, self.settings.report_file)
+        with locked(self.url, "report"), self.connection() as postgres:
+            seen = read_mirrored(postgres)
+            with self.lake.open() as connection:
+                published = publish(connection, self.project, marts, self.settings.report_file)
+            note_published(postgres, seen, now)
+        return published
 
 
 def check(settings: Settings) -> list[Problem]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -17,6 +18,11 @@ import pytest
 from smp_pipelines.crm.sample import load
 from smp_pipelines.stores.postgres import migrate
 from smp_pipelines.stores.server import EmbeddedServer
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+    from tests.support.browser import Visitor
 
 os.environ.setdefault("SMP_DUCKDB_THREADS", "1")  # several test processes share the cores
 
@@ -136,3 +142,21 @@ def copy_project(folder: Path) -> Path:
         shutil.copytree(REPOSITORY / name, folder / name)
     shutil.copy(REPOSITORY / "smp.yaml", folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium, for the tests of one file (tests/support/browser.py)."""
+    from tests.support import browser  # only the processes that open a browser read its library
+
+    with browser.browser() as started:
+        yield started
+
+
+@pytest.fixture
+def visitor(browser: Browser) -> Iterator[Visitor]:
+    """A visitor with windows that know nothing of earlier tests."""
+    from tests.support.browser import visiting
+
+    with visiting(browser) as visitor:
+        yield visitor

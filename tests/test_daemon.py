@@ -60,14 +60,15 @@ def house(running: Up) -> Theatre:
 def test_a_killed_daemon_and_a_killed_run_are_replaced_and_the_send_finishes(running: Up, house: Theatre) -> None:
     house.people(PEOPLE)
     key = f"{STEP}@killed"
-    daemon, code = running.child("dagster-daemon"), running.child("code-server")
+    daemon = running.child("dagster-daemon")
     first = launch(running, house, {STEP_TAG: STEP, MOMENT_TAG: house.now.isoformat(), SEND_KEY_TAG: key})
     until(lambda: len(recipients(running.home)) >= RATE, "mails")
+    run = running.process_of(first)
     daemon.kill()
-    (run,) = [each for each in code.children(recursive=True) if "spawn_main" in " ".join(each.cmdline())]
+    running.tells("the Dagster daemon ended (killed by SIGKILL); starting it again")
+    assert run.is_running(), "it does not depend on the daemon"
     run.kill()
     assert len(recipients(running.home)) < PEOPLE, "it was killed too late to prove anything"
-    running.tells("the Dagster daemon ended (killed by SIGKILL); starting it again")
     until(lambda: running.status_of(key).get(first) == "FAILURE", "Dagster to see that the run is gone")
     until(lambda: "SUCCESS" in running.status_of(key).values(), "a run that takes the send up again", 2 * PATIENCE)
     assert len(running.status_of(key)) == 2, "one run that was killed, one that finished"
@@ -126,6 +127,9 @@ def test_up_serves_its_pages_and_the_second_up_says_that_it_runs(running: Up) ->
     assert note is not None
     assert note.pid == running.process.pid
     assert f"http://127.0.0.1:{running.environment['SMP_UI_PORT']}" in note.urls.values()
+    (way_in,) = re.findall(r"/sign-in/here/\S+", running.told())
+    assert "You come in as the user of this machine" in running.page("SMP_PREVIEW_PORT", way_in)
+    assert way_in not in (running.home / "up.json").read_text()
     password = (running.home / "postgres.password").read_text().strip()
     assert password not in (running.home / "up.json").read_text()
     assert not any(password in line for line in lines_of(running.home))

@@ -30,6 +30,7 @@ from tests.conftest import REPOSITORY
 from tests.support.mailserver import MailServer
 from tests.support.processes import Program, program
 from tests.support.sink import sink
+from tests.support.stage import KEY, staged
 from tests.support.theatre import MONDAY_0900, STEP, Theatre, deployment, twice
 from tests.support.waiting import PATIENCE, until
 from tests.support.workers import BOUNDARIES, worker, workers
@@ -301,30 +302,23 @@ def kill_postgres(server: EmbeddedServer) -> None:
 
 
 def test_the_same_tick_in_two_processes_at_once_is_one_send(
-    tmp_path: Path, postgres_url: str, project_folder: Path
+    embedded_url: str, migrated_template: str, tmp_path: Path, project_folder: Path
 ) -> None:
-    house = Theatre(deployment(postgres_url, tmp_path))
-    house.people(120)
-    house.live()
-    with Catcher(tmp_path / "in box") as catcher:
-        environment = {
-            "SMP_PROJECT": str(project_folder),
-            "SMP_HOME": str(tmp_path / "state"),
-            "SMP_POSTGRES_URL": postgres_url,
-            "SMP_MAIL_URL": f"smtp://127.0.0.1:{catcher.smtp_port}",
-        }
+    with staged(embedded_url, migrated_template, project_folder, tmp_path, MONDAY_0900) as stage:
+        stage.house.people(120)
         ticks = (TICK, MONDAY_0900.isoformat(), STEP)
-        with program(*ticks, environment=environment) as one, program(*ticks, environment=environment) as two:
+        with (
+            program(*ticks, environment=stage.environment) as one,
+            program(*ticks, environment=stage.environment) as two,
+        ):
             both: list[Program] = [one, two]
             for each in both:
                 assert each.line() == "ready"
             for each in both:
                 each.go()
             results = [json.loads(each.end()) for each in both]
-        mails = caught(catcher)
-    key = f"{STEP}@2026-11-23T09:00+01:00"
-    assert all(done in ([], [[key, None]]) for done, _why in results)
-    assert [[key, None]] in [done for done, _why in results]
-    assert house.sql("select send_key, state from smp.send") == [(key, "finished")]
-    assert house.sql("select state::text, count(*) from smp.message group by 1") == [("accepted", 120)]
-    assert sorted(mails) == sorted(f"p{n}@example.org" for n in range(1, 121))
+        assert all(done in ([], [[KEY, None]]) for done, _why in results)
+        assert [[KEY, None]] in [done for done, _why in results]
+        assert stage.house.sql("select send_key, state from smp.send") == [(KEY, "finished")]
+        assert stage.house.sql("select state::text, count(*) from smp.message group by 1") == [("accepted", 120)]
+        assert sorted(stage.sink.taken) == sorted(f"p{n}@example.org" for n in range(1, 121))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 import stat
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -109,18 +108,6 @@ def test_a_signed_token_of_another_shape_is_refused(values: tuple[int | str, ...
         read_unsubscribe(SIGNER, SIGNER.sign("unsubscribe", *values))
     with pytest.raises(BadLinkError):
         read_decision(SIGNER, SIGNER.sign("decision", *values))
-
-
-def test_an_unsubscribe_link_costs_less_than_a_hundredth_of_a_millisecond_or_so() -> None:
-    links = MailLinks("https://links.theatre.example", SIGNER, "a/b", SEND)
-    keys = [uuid4() for _ in range(2000)]
-    best = 1.0
-    for _ in range(5):
-        begun = time.process_time()
-        for key in keys:
-            links.unsubscribe(key)
-        best = min(best, (time.process_time() - begun) / len(keys))
-    assert best < 30e-6  # measured: 5 µs; the limit is for a busy machine
 
 
 # ---------------------------------------------------------------- settings

@@ -18,8 +18,8 @@ from smp_pipelines.operations.children import Child, Service, refuse_taken_ports
 from smp_pipelines.operations.environment import dagster_environment
 from smp_pipelines.operations.guard import Guard
 from smp_pipelines.operations.running import AlreadyRunningError, Running, down, only_one, read_running
-from smp_pipelines.operations.watcher import fingerprint
 from smp_pipelines.problems import SmpError
+from smp_pipelines.stores.fingerprint import fingerprint
 from smp_pipelines.stores.server import EmbeddedServer
 from smp_pipelines.stores.settings import Settings, read_settings
 from tests.conftest import REPOSITORY

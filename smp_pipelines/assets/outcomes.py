@@ -16,10 +16,10 @@ from smp_pipelines.sending.reasons import explain
 Metadata = dict[str, dg.MetadataValue | float | int | str]
 
 
-def send_metadata(deployment: Deployment, send: Send, held: str | None = None) -> Metadata:
+def send_metadata(deployment: Deployment, send: Send, held: str | None = None, *, pictures: bool = True) -> Metadata:
     """Read in the ledger how a send stands, and tell it; `held` says why it does not go on, if so.
 
-    Raises SmpError when Postgres is away.
+    Without pictures it takes milliseconds. Raises SmpError when Postgres is away.
     """
     with deployment.connection() as postgres:
         send = ledger.read_send(postgres, send.send_id)
@@ -33,13 +33,14 @@ def send_metadata(deployment: Deployment, send: Send, held: str | None = None) -
         "state": send.state,
         **figures(totals),
         **_identity(proof),
-        "funnel": bars(f"{send.step}: {totals.all:,} planned", _parts(totals)),
     }
     if held:
         metadata["held"] = held
     if stopped:
         metadata["audience test"] = stopped
-    return metadata | _speed(deployment, speed) | _why_not(totals)
+    if totals.reasons:
+        metadata["why not"] = table(("reason", "people"), [(explain(each), n) for each, n in totals.reasons.items()])
+    return metadata | _pictures(deployment, send, totals, speed) if pictures else metadata
 
 
 def _identity(proof: Proof) -> Metadata:
@@ -63,20 +64,14 @@ def _parts(totals: Totals) -> dict[str, int]:
     }
 
 
-def _speed(deployment: Deployment, speed: Throughput) -> Metadata:
+def _pictures(deployment: Deployment, send: Send, totals: Totals, speed: Throughput) -> Metadata:
+    drawn: Metadata = {"funnel": bars(f"{send.step}: {totals.all:,} planned", _parts(totals))}
+    if totals.reasons:
+        reasons = {explain(reason): count for reason, count in totals.reasons.items()}
+        drawn["why not, drawn"] = bars("People who got no mail, by reason", reasons)
     if not any(accepted for _begins_at, accepted in speed.course):
-        return {}
+        return drawn
     zone = deployment.project.settings.zone
     rates = [(begins_at.astimezone(zone), accepted / speed.seconds) for begins_at, accepted in speed.course]
-    drawn: Metadata = {"throughput, drawn": course("Mails a second", rates, speed.seconds)}
+    drawn["throughput, drawn"] = course("Mails a second", rates, speed.seconds)
     return drawn if speed.per_second is None else {"throughput": round(speed.per_second, 1)} | drawn
-
-
-def _why_not(totals: Totals) -> Metadata:
-    if not totals.reasons:
-        return {}
-    rows = [(explain(reason), count) for reason, count in totals.reasons.items()]
-    return {
-        "why not": table(("reason", "people"), rows),
-        "why not, drawn": bars("People who got no mail, by reason", dict(rows)),
-    }

@@ -52,7 +52,7 @@ def follow_up(context: dg.OpExecutionContext, deployment: Deployment, now: datet
 
 
 def _follow_moments(deployment: Deployment) -> Metadata:
-    moments = deployment.mirror_moments()
+    moments = deployment.follow_moments()
     with deployment.lake.open() as lake:
         outcomes = dict(
             rows(lake, "select outcome, count(*) from smp.contact_moment where outcome <> 'skipped' group by 1")

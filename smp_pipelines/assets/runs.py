@@ -40,10 +40,13 @@ def step_assets(deployment: Deployment, ref: StepRef) -> list[dg.AssetKey]:
 def due_assets(deployment: Deployment, due: Due) -> list[dg.AssetKey]:
     """What a run of a due send materialises; people who are in the ledger already need no selection any more."""
     if is_triggered(due.ref):
-        # what is held since the night may be the first send of all: the tables of the report are not there yet
-        tables = [table_key(table) for table in sorted(deployment.library.mart_tables())]
-        return [*tables, send_key(due.ref), *_DOWNSTREAM]
+        return [send_key(due.ref)]  # the reports follow by themselves: trigger sends are many (sensors/reports.py)
     return [send_key(due.ref), *_DOWNSTREAM] if due.planned else step_assets(deployment, due.ref)
+
+
+def report_run_assets(deployment: Deployment) -> list[dg.AssetKey]:
+    """What a run of the reports alone materialises: the crm tables that they show, moments, metrics and the file."""
+    return [*(table_key(table) for table in sorted(deployment.library.mart_tables())), *_DOWNSTREAM]
 
 
 def run_tags(due: Due, clock: datetime | None = None) -> dict[str, str]:

@@ -6,7 +6,6 @@ from pydantic import Field
 from smp_pipelines.assets.facts import SEND_KEY_TAG, STEP_TAG, read_facts, told
 from smp_pipelines.assets.outcomes import Metadata, send_metadata
 from smp_pipelines.assets.progress import Progress
-from smp_pipelines.assets.reports import follow_up
 from smp_pipelines.assets.sends import is_triggered, send_key
 from smp_pipelines.campaign.project import StepRef
 from smp_pipelines.deployment import Deployment
@@ -17,6 +16,8 @@ from smp_pipelines.site.recipients import test_record
 from smp_pipelines.stores.clock import Clock
 
 TRIGGER_JOB = "trigger"
+_WORTH_A_PICTURE = 20
+"""People. Drawing takes longer than the mails of fewer."""
 
 
 class Given(dg.Config):
@@ -43,7 +44,7 @@ class TestMailConfig(dg.Config):
 
 
 def trigger_assets(deployment: Deployment) -> list[dg.AssetsDefinition]:
-    """One asset per trigger step: the job `trigger` tells there what was sent; a run of it goes on with a held send."""
+    """One asset per trigger step: the jobs that send it tell there what was sent; a run of it goes on with a send."""
     return [_trigger_asset(deployment, ref) for ref in deployment.project.steps() if is_triggered(ref)]
 
 
@@ -56,17 +57,19 @@ def _trigger_asset(deployment: Deployment, ref: StepRef) -> dg.AssetsDefinition:
     def sends(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         facts = read_facts(context.run)
         if facts.send_key is None:
-            return dg.MaterializeResult(metadata={"state": "nothing to go on with: the job trigger sends this step"})
+            return dg.MaterializeResult(metadata={"state": "nothing to go on with: submissions send this step"})
         with told():
             with deployment.connection() as postgres:
                 send = ledger.read_send(postgres, facts.send_key)
-            return dg.MaterializeResult(metadata=_deliver(context.op_execution_context, deployment, send, facts.clock))
+            if send.state == "planning":
+                send = deployment.plan_events(ref, send, facts.clock.now(), facts.run_id)
+            return dg.MaterializeResult(metadata=deliver(context.op_execution_context, deployment, send, facts.clock))
 
     return sends
 
 
 def trigger_job(deployment: Deployment, clock: Clock) -> dg.JobDefinition:
-    """Send a trigger step to people who are named, as a form's submission does; metrics and report follow (F05)."""
+    """Send a trigger step to people who are named: by hand, or by another program (F05). The reports follow."""
 
     @dg.op(name="send_given", description="Plan, deliver and settle: only a live step, each person at most once a key.")
     def send_given(context: dg.OpExecutionContext, config: TriggerConfig) -> None:
@@ -79,9 +82,8 @@ def trigger_job(deployment: Deployment, clock: Clock) -> dg.JobDefinition:
             send = deployment.open_and_plan_given(ref, key, recipients, ref.step.purpose, now, facts.run_id)
             # the lifecycle sensor then sees that this run is at it
             context.instance.add_run_tags(context.run_id, {STEP_TAG: ref.key, SEND_KEY_TAG: send.send_key})
-            metadata = _deliver(context, deployment, send, facts.clock)
+            metadata = deliver(context, deployment, send, facts.clock)
             context.log_event(dg.AssetMaterialization(send_key(ref), metadata=metadata))
-            follow_up(context, deployment, facts.clock.now())
 
     @dg.job(name=TRIGGER_JOB, description="Send a trigger step to people who are named (F05)")
     def trigger() -> None:
@@ -110,10 +112,11 @@ def test_mail_job(deployment: Deployment, clock: Clock) -> dg.JobDefinition:
     return test_mail
 
 
-def _deliver(context: dg.OpExecutionContext, deployment: Deployment, send: Send, clock: Clock) -> Metadata:
+def deliver(context: dg.OpExecutionContext, deployment: Deployment, send: Send, clock: Clock) -> Metadata:
+    """Deliver what is left of a planned send of a trigger step, and tell about it; the metadata of its asset."""
     progress = Progress(context, deployment, send, send_key(deployment.project.step(send.step)))
     done = deployment.deliver(send, clock, progress)
-    metadata = send_metadata(deployment, send, done.held)
+    metadata = send_metadata(deployment, send, done.held, pictures=send.planned >= _WORTH_A_PICTURE)
     context.log.info(f"{done.accepted} mails accepted; {metadata['identity']}")
     if done.held:
         context.log.warning(f"held: {done.held}")

@@ -10,7 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from smp_pipelines.campaign.calendar import is_quiet
+from smp_pipelines.campaign.chain_checks import chain_problems
+from smp_pipelines.campaign.form_checks import form_problems
 from smp_pipelines.campaign.models import OneOffSchedule, Schedule
+from smp_pipelines.campaign.parameter_checks import parameter_problems
 from smp_pipelines.campaign.project import LoadedProject, StepRef
 from smp_pipelines.campaign.wording import did_you_mean, nearest
 from smp_pipelines.problems import Problem
@@ -30,7 +33,7 @@ def check_project(project: LoadedProject) -> list[Problem]:
 
     All files are checked, in the order of the steps; nothing is raised.
     """
-    problems = [*_records(project), *_exempt_topics(project)]
+    problems = [*_records(project), *_topic_names(project), *_exempt_topics(project), *parameter_problems(project)]
     for ref in project.steps():
         check = _StepCheck(project, ref)
         if not ref.step.is_mail:
@@ -39,7 +42,7 @@ def check_project(project: LoadedProject) -> list[Problem]:
             about_mail = (check.internal,) if ref.step.internal else (check.mail, check.record)
         for part in (*about_mail, check.needs, check.names, check.target_group, check.next_step, check.schedule):
             problems += part()
-    return [*problems, *_numbers(project), *_loops(project)]
+    return [*problems, *_numbers(project), *_loops(project), *chain_problems(project), *form_problems(project)]
 
 
 def _records(project: LoadedProject) -> Iterator[Problem]:
@@ -56,6 +59,15 @@ def _records(project: LoadedProject) -> Iterator[Problem]:
                 file, line = project.settings_line(f"records.{name}.{field}")
                 remedy = did_you_mean(column, table.columns)
                 yield Problem(file, line, f"record {name}: {record.table} has no column {column}", remedy)
+
+
+def _topic_names(project: LoadedProject) -> Iterator[Problem]:
+    """Check that the topics which have a name exist."""
+    for topic in project.settings.topic_names:
+        if topic not in project.settings.topics:
+            file, line = project.settings_line(f"topic_names.{topic}")
+            remedy = did_you_mean(topic, project.settings.topics)
+            yield Problem(file, line, f"topic_names: there is no topic {topic} to name", remedy)
 
 
 def _exempt_topics(project: LoadedProject) -> Iterator[Problem]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,15 @@ Place = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Document:
-    """The value of one YAML file, and the line on which each of its fields stands."""
+    """The value of one YAML file, and the line on which each of its fields stands.
+
+    `texts` has, for a text of several lines (`|` or `>`), the line on which its first one stands.
+    """
 
     file: Path
     value: Any
     lines: Mapping[Place, int]
+    texts: Mapping[Place, int] = field(default_factory=dict)
 
     def line(self, place: Sequence[str | int]) -> int:
         """Give the line of a field, or of the nearest thing around it that is in the file; 1 at the top."""
@@ -36,6 +40,10 @@ class Document:
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path, 1)
+
+    def text_line(self, place: Sequence[str | int]) -> int:
+        """Give the line on which the text of a field begins: the field's own, or the one below its `|`."""
+        return self.texts.get(tuple(place)) or self.line(place)
 
 
 class _Loader(yaml.SafeLoader):
@@ -78,7 +86,7 @@ def read_document(file: Path) -> Document:
         reader.problems.append(Problem(file, 1, "this file is empty"))
     if reader.problems:
         raise ProjectError(reader.problems)
-    return Document(file, value, reader.lines)
+    return Document(file, value, reader.lines, reader.texts)
 
 
 class _Reader:
@@ -87,6 +95,7 @@ class _Reader:
     def __init__(self, file: Path) -> None:
         self.file = file
         self.lines: dict[Place, int] = {}
+        self.texts: dict[Place, int] = {}
         self.problems: list[Problem] = []
 
     def value(self, node: yaml.Node, place: Place) -> Any:
@@ -96,6 +105,8 @@ class _Reader:
             return self._mapping(node, place)
         if isinstance(node, yaml.SequenceNode):
             return [self.value(item, (*place, position)) for position, item in enumerate(node.value)]
+        if isinstance(node, yaml.ScalarNode) and node.style in ("|", ">"):
+            self.texts[place] = node.start_mark.line + 2
         return self._scalar(node)
 
     def _mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Any]:

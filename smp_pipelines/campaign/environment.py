@@ -1,4 +1,4 @@
-"""Environments: Jinja2 as templates of mails may use it.
+"""Environments: Jinja2 as templates of mails and pages may use it.
 
 The sandbox keeps templates away from Python, and only filters that always give the same answer and
 cannot switch off escaping are there. Dates, times and amounts are written in the project's language
@@ -21,6 +21,9 @@ from jinja2 import StrictUndefined
 from jinja2.exceptions import FilterArgumentError, SecurityError
 from jinja2.runtime import Context, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from smp_pipelines.campaign.addresses import web_address
+from smp_pipelines.campaign.links import LINK_NAMES, Links
 
 # fmt: off
 FILTERS = (
@@ -49,6 +52,12 @@ class MailEnvironment(ImmutableSandboxedEnvironment):
                 return self.undefined(obj=obj, name=attribute)
         return super().getattr(obj, attribute)
 
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        """Links give what templates may ask of them and nothing else, such as the key that signs them."""
+        if isinstance(obj, Links) and attr not in LINK_NAMES:
+            return False
+        return super().is_safe_attribute(obj, attr, value)
+
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:  # noqa: ARG002
         """Multiply numbers only: text or powers could be made to fill the memory."""
         if operator == "**" or not all(isinstance(value, (int, float, Decimal)) for value in (left, right)):
@@ -69,7 +78,7 @@ def _nothing_for_none(value: Any) -> Any:
 
 
 def _local_filters(language: str, zone: ZoneInfo) -> dict[str, Callable[..., Any]]:
-    """Make the filters date, time, weekday and euro. A send has few different values, so answers are kept."""
+    """Make the filters of our own. A send has few different values, so answers are kept."""
     locale = Locale.parse(language)
 
     def local(value: Any, wanted: tuple[type, ...], name: str) -> Any:
@@ -98,6 +107,7 @@ def _local_filters(language: str, zone: ZoneInfo) -> dict[str, Callable[..., Any
         "time": _empty_for_none(time_text),
         "weekday": _empty_for_none(lambda value: date_text(value, "EEEE")),
         "euro": _empty_for_none(euro_text),
+        "web_address": web_address,
     }
 
 

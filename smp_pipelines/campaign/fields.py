@@ -22,6 +22,14 @@ NAME_PATTERN = r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$"
 """Names of campaigns, steps, topics and records. No double underscore: it separates the parts of a slug."""
 
 
+# fmt: off
+CONTEXT_NAMES = (
+    "person", "organisation", "step", "campaign", "project", "preheader", "links", "known", "site_url", "products",
+)
+# fmt: on
+"""Names that templates already have; a linked record cannot be called so."""
+
+
 def refusal(message: str, remedy: str | None = None) -> PydanticCustomError:
     """Make an error for one field: what is wrong, and what to write instead."""
     # A literal brace would be read as a placeholder by pydantic; the texts go in as values.

@@ -15,11 +15,14 @@ from smp_pipelines.campaign.wording import did_you_mean
 class Names:
     """What a template may use: names with their attributes, and which of both can be empty.
 
-    `empty` holds dotted names: `organisation`, `person.first_name`.
+    `empty` holds dotted names: `organisation`, `person.first_name`; `empty_when_unknown` those that are empty of a
+    visitor whom nobody knows. `steps` are the steps that `links.to` may name, and whether each is a mail.
     """
 
     attributes: Mapping[str, frozenset[str]]
     empty: frozenset[str] = frozenset()
+    empty_when_unknown: frozenset[str] = frozenset()
+    steps: Mapping[str, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, order=True)
@@ -108,6 +111,8 @@ class _Inspector:
             self._known(node, self.environment.filters, "filter")
         elif isinstance(node, nodes.Test):
             self._known(node, self.environment.tests, "test")
+        elif isinstance(node, nodes.Call) and _dotted(node.node) == "links.to":
+            self._link(node)
         elif (attribute := _attribute(node)) is not None and attribute.startswith("_"):
             self._add(node, f"`{attribute}` is not safe in a template", "names that start with _ cannot be used")
 
@@ -115,6 +120,19 @@ class _Inspector:
         if node.name not in known:
             self.unknown_parts = True
             self._add(node, f"there is no {what} `{node.name}`", did_you_mean(node.name, known))
+
+    def _link(self, node: nodes.Call) -> None:
+        """Check where `links.to("campaign/step")` leads, when it says so in so many words."""
+        if len(node.args) != 1 or node.kwargs or node.dyn_args or node.dyn_kwargs:
+            self._add(node, "`links.to` takes the name of one step", 'write links.to("campaign/step")')
+            return
+        step = node.args[0].value if isinstance(node.args[0], nodes.Const) else None
+        if step is None or self.names.steps.get(step) is False:
+            return
+        on_site = [name for name, is_mail in self.names.steps.items() if not is_mail]
+        remedy = did_you_mean(str(step), on_site) or "a form or a page can be linked to; there is none yet"
+        what = f"{step} is a mail, not a form or page" if step in self.names.steps else f"there is no step {step}"
+        self._add(node, what, remedy)
 
     def _value(self, node: nodes.Getattr | nodes.Getitem | nodes.Name, sure: frozenset[str], asking: bool) -> None:
         """Check one use of a value: whether it exists, and whether it may be empty."""
@@ -129,9 +147,13 @@ class _Inspector:
             self._add(node, f"{name} has no `{attribute}`", did_you_mean(attribute, known))
         elif attribute and name in self.names.empty and name not in sure and dotted not in sure:
             self._add(node, f"not everybody has an {name}", f"put it between {{% if {name} %}} and {{% endif %}}")
-        elif dotted in self.names.empty and dotted not in sure and not asking and attribute:
+        elif attribute and not asking and dotted not in sure and self._may_be_empty(dotted, sure):
             remedy = f"write {{{{ {dotted} or '…' }}}}, or put it between {{% if {dotted} %}} and {{% endif %}}"
             self._add(node, f"{dotted} is empty for some", remedy, warning=True)
+
+    def _may_be_empty(self, dotted: str, sure: frozenset[str]) -> bool:
+        unknown = dotted in self.names.empty_when_unknown and "known" not in sure
+        return unknown or dotted in self.names.empty
 
     def _add(self, node: nodes.Node, message: str, remedy: str | None = None, warning: bool = False) -> None:
         self.findings.append(Finding(node.lineno, message, remedy, warning))

@@ -20,6 +20,7 @@ from inscriptis.css_profiles import CSS_PROFILES
 from inscriptis.html_engine import Inscriptis
 from inscriptis.model.config import ParserConfig
 
+from smp_pipelines.campaign.parameters import Parameters
 from smp_pipelines.campaign.wording import did_you_mean
 from smp_pipelines.problems import Problem, ProjectError
 
@@ -52,7 +53,8 @@ _TAGS = frozenset(("mjml", *(f"mj-{name}" for name in _COMPONENTS)))
 class Source:
     """A content template and the files that it includes, without comments.
 
-    `parts` holds each file with its own line numbers, `text` the template with its includes filled in.
+    `parts` holds each file with its own line numbers and as it is written; `text` is the template with its includes
+    and parameters filled in.
     """
 
     file: Path
@@ -65,11 +67,11 @@ class Source:
         return self.file.suffix == ".mjml"
 
 
-def read_source(file: Path, campaigns_folder: Path) -> Source:
+def read_source(file: Path, campaigns_folder: Path, parameters: Parameters) -> Source:
     """Read a template with all that it includes; ProjectError for a file that is not there, lies elsewhere or loops."""
     parts: dict[Path, str] = {}
     text = _read(file, file, campaigns_folder.resolve(), parts, ())
-    return Source(file, text, parts)
+    return Source(file, parameters.fill_in_markup(text), parts)
 
 
 def _read(path: Path, root: Path, campaigns_folder: Path, parts: dict[Path, str], chain: tuple[Path, ...]) -> str:
@@ -83,7 +85,7 @@ def _read(path: Path, root: Path, campaigns_folder: Path, parts: dict[Path, str]
         raise ProjectError(
             [Problem(path, None, f"this file cannot be read: {error}", "save it as UTF-8 text")]
         ) from error
-    parts[path] = _COMMENT.sub(lambda match: "\n" * match[0].count("\n"), text)
+    parts[path] = without_comments(text)
     if root.suffix != ".mjml":
         return parts[path]
 
@@ -103,6 +105,11 @@ def _read(path: Path, root: Path, campaigns_folder: Path, parts: dict[Path, str]
         return _read(included, root, campaigns_folder, parts, (*chain, path.resolve()))
 
     return _INCLUDE.sub(fill_in, parts[path])
+
+
+def without_comments(text: str) -> str:
+    """A template without its comments, every line where it was."""
+    return _COMMENT.sub(lambda match: "\n" * match[0].count("\n"), text)
 
 
 def source_problems(source: Source) -> list[Problem]:
@@ -165,6 +172,11 @@ def _mjml_problem(source: Source, error: ValueError) -> Problem:
     return Problem(source.file, None, f"this MJML does not parse: {error}", remedy)
 
 
+def unclosed_problem(path: Path, text: str) -> Problem | None:
+    """Find the first tag of a piece of HTML without an end, which MJML would not parse."""
+    return _unclosed(path, JINJA_TAG.sub(lambda match: "\n" * match[0].count("\n"), text), _ANY_TAG)
+
+
 def _unclosed(path: Path, text: str, tags: re.Pattern[str]) -> Problem | None:
     """Find the first tag whose end is missing or stands at the wrong place."""
     open_tags: list[re.Match[str]] = []
@@ -193,6 +205,10 @@ def _nothing_lost(source: Source, compiled: str) -> None:
                 remedy = "put it inside <mj-text>, or a control block of its own inside <mj-raw>"
                 line = line_of(text, match.start())
                 raise ProjectError([Problem(path, line, f"MJML drops {match[0]} at this place", remedy)])
+    if lost:
+        tag = html.unescape(next(iter(lost)))
+        remedy = "put the parameter or block that holds it inside <mj-text>"
+        raise ProjectError([Problem(source.file, None, f"MJML drops {tag}", remedy)])
 
 
 def _pieces(text: str) -> Iterator[str]:

@@ -25,6 +25,7 @@ from pydantic import (
 
 from smp_pipelines.campaign.blocks import Block, Redirect
 from smp_pipelines.campaign.fields import (
+    CONTEXT_NAMES,
     Address,
     CalendarDate,
     ClockTime,
@@ -36,9 +37,6 @@ from smp_pipelines.campaign.fields import (
     Text,
     refusal,
 )
-
-CONTEXT_NAMES = ("person", "organisation", "step", "campaign", "project", "preheader", "links", "known")
-"""Names that templates already have; a linked record cannot be called so."""
 
 Channel = Literal["email", "form", "page"]
 
@@ -360,6 +358,9 @@ class Project(FileModel):
     language: Language = Field(default="nl", description="Language of dates, amounts and the site's own words, e.g. nl")
     topics: dict[Name, Literal["opt_in", "opt_out"]] = Field(
         min_length=1, description="opt_in: mailed only after a yes; opt_out: mailed unless there was a no"
+    )
+    topic_names: dict[Name, Text] = Field(
+        default_factory=dict, description="What readers call a topic, on the page to unsubscribe and in their consent"
     )
     records: dict[Name, Record] = Field(default_factory=dict, description="Tables whose rows a step can be about")
     frequency_cap: FrequencyCap | None = Field(default=None, description="How many mails somebody gets at most")

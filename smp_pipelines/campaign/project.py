@@ -122,9 +122,13 @@ class LoadedProject:
         """The language that a step is written in, e.g. nl."""
         return ref.step.language or self.settings.language
 
+    def form_file(self, form: str) -> Path:
+        """The file that a form is written in."""
+        return self.folder / FORMS / f"{form}.yaml"
+
     def form_line(self, form: str, place: str = "") -> tuple[Path, int]:
         """Tell the file and line of a form's part, e.g. `fields.email.to`."""
-        file = self.folder / FORMS / f"{form}.yaml"
+        file = self.form_file(form)
         return file, self.documents[file].line([part for part in place.split(".") if part])
 
     def line(self, step_key: str, place: str = "") -> tuple[Path, int]:
@@ -133,14 +137,26 @@ class LoadedProject:
         A field that is not in the file gives the line of what is around it.
         """
         ref = self.step(step_key)
-        parts = [int(part) if part.isdigit() else part for part in place.split(".") if part]
-        return ref.file, self.documents[ref.file].line(("steps", ref.name, *parts))
+        return ref.file, self.documents[ref.file].line(("steps", ref.name, *_parts(place)))
+
+    def text_line(self, step_key: str, place: str) -> tuple[Path, int]:
+        """Tell the file and the line on which the text of a step's field begins, e.g. `blocks.0.text`."""
+        ref = self.step(step_key)
+        return ref.file, self.documents[ref.file].text_line(("steps", ref.name, *_parts(place)))
 
     def settings_line(self, place: str = "") -> tuple[Path, int]:
         """Tell the file and line of a setting in smp.yaml, e.g. `records.performance.table`."""
         file = self.folder / SETTINGS_FILE
-        parts = [int(part) if part.isdigit() else part for part in place.split(".") if part]
-        return file, self.documents[file].line(parts)
+        return file, self.documents[file].line(_parts(place))
+
+    def settings_text_line(self, place: str) -> tuple[Path, int]:
+        """Tell the file and the line on which the text of a setting begins, e.g. `parameters.voornaam`."""
+        file = self.folder / SETTINGS_FILE
+        return file, self.documents[file].text_line(_parts(place))
+
+
+def _parts(place: str) -> list[str | int]:
+    return [int(part) if part.isdigit() else part for part in place.split(".") if part]
 
 
 def _filled_in(ref: StepRef, by_key: Mapping[str, StepRef]) -> StepRef:

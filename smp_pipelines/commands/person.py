@@ -26,9 +26,10 @@ def person_show(person: Annotated[int, typer.Argument(help="The person's id.")])
     zone = loaded.project.settings.zone
     out.print(f"{card.person_id}: {card.name}, {card.email or 'no e-mail address'}", markup=False)
     rows = [
-        [f"{m.moment.astimezone(zone):%Y-%m-%d %H:%M}", m.step, m.record_id, m.outcome, m.why] for m in card.moments
+        [f"{m.moment.astimezone(zone):%Y-%m-%d %H:%M}", m.step, m.kind, m.record_id, m.outcome, m.why]
+        for m in card.moments
     ]
-    print_table(["when", "step", "record", "outcome", "why"], rows)
+    print_table(["when", "step", "what", "record", "outcome", "why"], rows)
 
 
 @app.command("why")

@@ -1,4 +1,4 @@
-"""`smp step`: list, status, preview, test, send."""
+"""`smp step`: list, status, preview, url, test, send."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from smp_pipelines.deployment import Deployment
     from smp_pipelines.sending.due import Due
 
-app = typer.Typer(help="Steps: list, status, preview, test, send.", no_args_is_help=True)
+app = typer.Typer(help="Steps: list, status, preview, url, test, send.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -70,18 +70,56 @@ def step_preview(
     step: Annotated[str, typer.Argument(help="campaign/step")],
     person: Annotated[int | None, typer.Option(help="The person's id; default: an internal test person.")] = None,
     record: Annotated[int | None, typer.Option(help="The linked record's id; default: the next one.")] = None,
-    file: Annotated[Path, typer.Option(help="Where to write the mail as a page.")] = Path("preview.html"),
+    unknown: Annotated[bool, typer.Option("--unknown", help="A form or page as somebody unknown sees it.")] = False,
+    file: Annotated[Path, typer.Option(help="Where to write it.")] = Path("preview.html"),
 ) -> None:
-    """Write a step's mail for one person as a page to open in a browser; nothing is sent (F09)."""
+    """Write a step's mail, form or page for one person as a page to open in a browser; nothing is sent (F09)."""
+    from smp_pipelines.site.page_preview import render_page_preview
     from smp_pipelines.site.preview import render_preview
+    from smp_pipelines.site.theme import Theme
 
     with deployment() as loaded, loaded.connection() as postgres:
-        shown = render_preview(
-            postgres, loaded.project, loaded.project.step(step), person, record, now=SystemClock().now()
-        )
-    file.write_text(shown.rendered.html, encoding="utf-8")
-    out.print(f"Subject: {shown.rendered.subject}\n\n{shown.rendered.text}", markup=False)
+        ref, now, base = loaded.project.step(step), SystemClock().now(), loaded.settings.pages_url
+        if ref.step.is_mail:
+            mail = render_preview(postgres, loaded.project, ref, person, record, now=now, base=base)
+            told, html = f"Subject: {mail.rendered.subject}\n\n{mail.rendered.text}", mail.html
+        else:
+            theme = Theme(loaded.settings.project)
+            page = render_page_preview(
+                postgres, loaded.project, theme, ref, person, record, unknown=unknown, now=now, base=base
+            )
+            # its style and pictures are the site's
+            told, html = page.heading, page.html.replace("<head>", f'<head>\n  <base href="{base}/">', 1)
+    file.write_text(html, encoding="utf-8")
+    out.print(told, markup=False)
     out.print(f"open {file.resolve()} in a browser", markup=False)
+    if not ref.step.is_mail:
+        out.print("  (it looks as it does to visitors while `smp up` runs)", markup=False)
+
+
+@app.command("url")
+def step_url(
+    step: Annotated[str, typer.Argument(help="campaign/step, a form or page")],
+    person: Annotated[int | None, typer.Option(help="A person's id, for the personal URL.")] = None,
+    record: Annotated[int | None, typer.Option(help="The linked record's id, for the personal URL.")] = None,
+) -> None:
+    """Print where visitors find a form or page: the URL to share, and with --person that person's own (F10)."""
+    from smp_pipelines.sending.links import LinkSigner
+    from smp_pipelines.site.preview import linked_record, missing_recipient
+    from smp_pipelines.site.urls import step_urls
+    from smp_pipelines.site.visitor import personal_context
+
+    with deployment() as loaded, loaded.connection() as postgres:
+        project, settings, now = loaded.project, loaded.settings, SystemClock().now()
+        ref = project.step(step)
+        urls = step_urls(project, ref, settings.site_url, LinkSigner(settings.link_secrets), now, person, record)
+        linked_record(project, ref, record)
+        if person is not None and personal_context(postgres, project, ref, person, record) is None:
+            raise SmpError(missing_recipient(postgres, ref, person, record))
+    out.print(urls.shareable or "a closed form has no URL to share: name somebody with --person", markup=False)
+    if urls.personal:
+        out.print(urls.personal, markup=False, soft_wrap=True)
+        out.print(f"  of person {person} only, up to and with {urls.last_day}", markup=False)
 
 
 @app.command("test")

@@ -75,7 +75,7 @@ class Catalog:
 
 CONTACT_MOMENT = Table(
     name="smp.contact_moment",
-    comment="Every contact moment of every person: what was sent, opened, filled in, and how it ended",
+    comment="Every contact moment of every person, once: what was sent, opened, clicked, filled in, and how it ended",
     key=("send_id", "person_id", "record_id"),
     columns={
         column.name: column
@@ -83,14 +83,32 @@ CONTACT_MOMENT = Table(
             Column("person_id", "bigint", nullable=False, comment="Who"),
             Column("campaign", "text", nullable=False, comment="The campaign's folder name"),
             Column("step", "text", nullable=False, comment="campaign/step"),
-            Column("channel", "text", nullable=False, comment="email"),
-            Column("kind", "text", nullable=False, comment="What happened: sent"),
-            Column("happened_at", "timestamptz", nullable=False, comment="The moment of the send"),
-            Column("outcome", "text", nullable=False, comment="planned, accepted, rejected, unknown or skipped"),
+            Column("channel", "text", nullable=False, comment="email, form or page"),
+            Column(
+                "kind",
+                "text",
+                nullable=False,
+                comment="What happened: sent, opened, clicked, form_opened, form_submitted, confirmed, page_seen, "
+                "unsubscribed",
+            ),
+            Column("happened_at", "timestamptz", nullable=False, comment="The moment of the send, or the first time"),
+            Column(
+                "outcome",
+                "text",
+                nullable=False,
+                comment="Of what was sent: planned, accepted, rejected, unknown or skipped; else happened, or "
+                "unconfirmed (a sign-up that waits for its confirmation)",
+            ),
             Column("reason", "text", comment="Why it was skipped or rejected"),
-            Column("received", "boolean", nullable=False, comment="Counts as received by not_received()"),
+            Column(
+                "received", "boolean", nullable=False, comment="Counts as received by not_received(): sent mails only"
+            ),
             Column("record_id", "bigint", comment="The linked record, e.g. the performance"),
-            Column("send_id", "bigint", comment="The send in the ledger"),
+            Column(
+                "send_id", "bigint", comment="The send in the ledger; of a form or page the one whose mail led there"
+            ),
+            Column("submission_id", "bigint", comment="The submission of the form, or the one that the page followed"),
+            Column("link", "text", comment="clicked: the first link, as the template has it, or the step it leads to"),
         )
     },
 )

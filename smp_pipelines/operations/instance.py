@@ -15,6 +15,7 @@ import dagster as dg
 
 from smp_pipelines.assets.in_process import LOST
 from smp_pipelines.operations.environment import dagster_environment, dagster_home
+from smp_pipelines.operations.handover import RunProcess
 from smp_pipelines.problems import SmpError
 from smp_pipelines.stores.locks import locked
 from smp_pipelines.stores.server import EmbeddedServer
@@ -43,16 +44,21 @@ def open_instance(settings: Settings, postgres_url: str) -> Iterator[dg.DagsterI
 
 
 def end_orphans(instance: dg.DagsterInstance) -> list[str]:
-    """Fail the runs that a code server left behind when it was killed; says which.
+    """Fail the runs that lost their process: it was killed, or it belonged to a code server that was; says which.
 
-    Without this they would be «started» for ever, keep their places in the queue, and keep the
-    lifecycle sensor from taking their sends up again. To be called while no code server runs anything.
+    Without this they would be «started» for ever, or until run monitoring looks, keep their places in the queue, and
+    keep the lifecycle sensor from taking their sends up again. To be called while no code server runs anything.
     """
     runs = instance.get_runs(filters=dg.RunsFilter(statuses=_ON_THE_WAY))
-    orphans = [run for run in runs if _LAUNCHED_TAG in run.tags]
+    orphans = [run for run in runs if _is_orphan(run)]
     for run in orphans:
         instance.report_run_failed(run, LOST)
     return [run.run_id for run in orphans]
+
+
+def _is_orphan(run: dg.DagsterRun) -> bool:
+    process = RunProcess.of(run.run_id, run.tags)
+    return _LAUNCHED_TAG in run.tags if process is None else not process.lives
 
 
 def _bring_up_to_date(settings: Settings, instance: dg.DagsterInstance) -> None:

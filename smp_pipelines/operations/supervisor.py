@@ -23,6 +23,7 @@ from smp_pipelines.operations.running import AlreadyRunningError, Running, down,
 from smp_pipelines.operations.watcher import Watcher
 from smp_pipelines.operations.webserver import LOCATION, load_error
 from smp_pipelines.problems import SmpError
+from smp_pipelines.site import machine
 from smp_pipelines.stores.clock import SystemClock
 from smp_pipelines.stores.server import EmbeddedServer
 from smp_pipelines.stores.settings import Settings
@@ -35,7 +36,7 @@ _DEFINITIONS = "smp_pipelines.definitions"
 _SECONDS_TO_START = 120.0
 _LOOK = 0.2
 # Who starts work ends first; the mail catcher last, so that a mail on its way still arrives.
-_ENDING = ((("daemon",), 4.0), (("webserver", "preview", "code"), 6.0), (("inbox",), 2.0))
+_ENDING = ((("daemon",), 4.0), (("webserver", "site", "code", "runs"), 6.0), (("inbox",), 2.0))
 
 
 class _Stopped(Exception):  # noqa: N818  (no error: somebody asked)
@@ -53,7 +54,7 @@ def up(settings: Settings, report: Report, definitions: str = _DEFINITIONS) -> N
         services = _services(settings, definitions)
         refuse_taken_ports(services)
         deployment = Deployment.load(settings)
-        with deployment.running():
+        with deployment.running(), _way_in(settings):
             leave_note(
                 Running(os.getpid(), SystemClock().now().astimezone().isoformat(" ", "seconds"), _urls(settings))
             )
@@ -99,14 +100,16 @@ class Supervisor:
     def start(self) -> None:
         """Start all children in an order in which each finds what it needs, and say where everything is."""
         started = time.monotonic()
-        self._start("inbox", "preview", "code")
+        self._start("inbox", "site", "code")
         self._prepare_instance()
-        self._wait("code", "inbox", "preview")
-        self._start("webserver", "daemon")
+        self._wait("code", "inbox", "site")
+        self._start("runs", "webserver", "daemon")
         self._wait("webserver")
         self._tell_problems()
         self._watcher.start()
         pages = "\n".join(f"  {name:<16} {url}" for name, url in _urls(self._settings).items())
+        way_in = machine.sign_in_path(self._settings.home, SystemClock().now())
+        pages += f"\n  {'sign in':<16} {self._settings.pages_url}{way_in}"
         self._report(f"running, after {time.monotonic() - started:.0f} s; Ctrl-C or `smp down` ends it\n{pages}")
 
     def watch(self) -> None:
@@ -218,8 +221,8 @@ def _services(settings: Settings, definitions: str) -> list[Service]:
             f"http://127.0.0.1:{settings.inbox_port}/health",
         ),
         Service(
-            "preview",
-            "the pages with previews",
+            "site",
+            "the site",
             _python("smp_pipelines.site", "--port", str(settings.preview_port)),
             {settings.preview_port: "SMP_PREVIEW_PORT"},
             f"http://127.0.0.1:{settings.preview_port}/health",
@@ -240,6 +243,7 @@ def _services(settings: Settings, definitions: str) -> list[Service]:
             {ui: "SMP_UI_PORT"},
             f"http://127.0.0.1:{ui}/server_info",
         ),
+        Service("runs", "the process that runs start from", _python("smp_pipelines.operations.warm", definitions), {}),
         Service("daemon", "the Dagster daemon", [sys.executable, daemon, "run", "-w", workspace], {}),
     ]
 
@@ -253,8 +257,18 @@ def _urls(settings: Settings) -> dict[str, str]:
     return {
         "Dagster": f"http://127.0.0.1:{settings.ui_port}",
         "mail that was sent": f"http://127.0.0.1:{settings.inbox_port}{where}",
-        "previews": f"http://127.0.0.1:{settings.preview_port}",
+        "site": settings.pages_url,
     }
+
+
+@contextmanager
+def _way_in(settings: Settings) -> Iterator[None]:
+    """Links to sign in with that `smp sign-in` prints, for as long as the block lasts."""
+    machine.renew(settings.home)
+    try:
+        yield
+    finally:
+        machine.forget(settings.home)
 
 
 @contextmanager

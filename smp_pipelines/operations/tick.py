@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import dagster as dg
 
+from smp_pipelines.assets.facts import CLOCK_TAG
 from smp_pipelines.assets.in_process import in_process
-from smp_pipelines.assets.runs import JOB_NAME, due_assets, run_tags
+from smp_pipelines.assets.runs import JOB_NAME, due_assets, report_run_assets, run_tags
+from smp_pipelines.assets.sends import is_triggered
+from smp_pipelines.assets.submissions import OP as SUBMISSIONS_OP
+from smp_pipelines.assets.submissions import SUBMISSIONS_JOB
 from smp_pipelines.assets.triggers import TRIGGER_JOB
 from smp_pipelines.campaign.project import StepRef
 from smp_pipelines.definitions import build_definitions
@@ -48,14 +52,18 @@ class Ticker:
         """Do everything that is due at `now`; `clock` is given when the runs take place at that moment too."""
         self._deployment.stop_ended(now)
         due, skipped = self._deployment.due(now)
-        return [self.send(each, clock) for each in due], skipped
+        done = [self.send(each, clock) for each in due]
+        done += self._submissions(now, clock)
+        if any(is_triggered(each.due.ref) for each in done):
+            done[-1] = self._followed(done[-1], clock)
+        return done, skipped
 
     def send(self, due: Due, clock: datetime | None = None) -> Ticked:
         """Run one send from the crm tables to the report file."""
         return self._ticked(due, self.run(due_assets(self._deployment, due), run_tags(due, clock)))
 
     def trigger(self, ref: StepRef, recipients: Sequence[Recipient], key: str, now: datetime) -> Ticked:
-        """Send a trigger step to these people, up to the report file; `key` is what it follows (F05).
+        """Send a trigger step to these people, then make the reports; `key` is what it follows (F05).
 
         Raises SmpError for an empty key, and for a step that is no trigger step.
         """
@@ -70,7 +78,31 @@ class Ticker:
                 run_config={**_QUIET_LOG, "ops": {"send_given": {"config": config}}},
                 raise_on_error=False,
             )
-        return self._ticked(due, _failure(result))
+        return self._followed(self._ticked(due, _failure(result)), None)
+
+    def _submissions(self, now: datetime, clock: datetime | None) -> list[Ticked]:
+        """Send what follows the submissions that wait, each batch in a run of its own, as the sensor has it."""
+        done = []
+        for send in self._deployment.take_events(now):
+            due = Due(self._deployment.project.step(send.step), now, send.send_key)
+            with in_process(self._deployment) as (run_id, tags):
+                result = self._definitions.resolve_job_def(SUBMISSIONS_JOB).execute_in_process(
+                    instance=self._instance,
+                    run_id=run_id,
+                    tags=tags | run_tags(due, clock),
+                    run_config={**_QUIET_LOG, "ops": {SUBMISSIONS_OP: {"config": {"linger_seconds": 0.0}}}},
+                    raise_on_error=False,
+                )
+            done.append(self._ticked(due, _failure(result)))
+        return done
+
+    def _followed(self, last: Ticked, clock: datetime | None) -> Ticked:
+        """Make the reports after trigger sends: without a daemon nobody else does."""
+        tags = {CLOCK_TAG: clock.isoformat()} if clock else {}
+        failure = self.run(report_run_assets(self._deployment), tags)
+        if failure is None or last.failure is not None:
+            return last
+        return replace(last, failure=f"the mails were sent, but the reports could not be made: {failure}")
 
     def run(self, assets: list[dg.AssetKey], tags: dict[str, str]) -> str | None:
         """Materialise these assets in one run; says what went wrong, if anything did."""

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 from smp_pipelines.deployment import check
 from smp_pipelines.operations.webserver import reload_definitions
 from smp_pipelines.problems import SmpError
+from smp_pipelines.stores.fingerprint import fingerprint
 from smp_pipelines.stores.settings import Settings
 
-_FOLDERS = ("campaigns", "forms", "sql")
 _PAUSE = 0.5
-
-Fingerprint = dict[str, tuple[int, int]]
 
 
 class Watcher(threading.Thread):
@@ -66,28 +62,6 @@ class Watcher(threading.Thread):
             self._report(f"not loaded: {complaint}" if complaint else f"reloaded: {_shown(changed)}")
         except SmpError as error:
             self._report(f"not loaded: {error}")
-
-
-def fingerprint(project: Path) -> Fingerprint:
-    """Every file of the project that definitions are made of → its time and size."""
-    found: Fingerprint = {}
-    for folder in _FOLDERS:
-        for parent, _, names in os.walk(project / folder):
-            for name in names:
-                _note(found, project, Path(parent) / name)
-    _note(found, project, project / "smp.yaml")
-    return found
-
-
-def _note(found: Fingerprint, project: Path, file: Path) -> None:
-    # hidden files and names that end with ~ are an editor's own
-    if file.name.startswith(".") or file.name.endswith("~"):
-        return
-    try:
-        state = file.stat()
-    except FileNotFoundError:
-        return
-    found[file.relative_to(project).as_posix()] = (state.st_mtime_ns, state.st_size)
 
 
 def _shown(changed: set[str]) -> str:

@@ -1,4 +1,4 @@
-"""The person card: who somebody is, and every contact moment, read from the ledger itself."""
+"""The person card: who somebody is, and every contact moment, read from the ledger and the hits themselves."""
 
 from __future__ import annotations
 
@@ -15,10 +15,15 @@ from smp_pipelines.stores.postgres import Connection, engine_sql
 
 @dataclass(frozen=True)
 class CardMoment:
-    """One line of the card: a step at a moment, and how it ended, with the reason in words."""
+    """One line of the card: what happened (`kind`) in which step at what moment, and how it ended.
+
+    outcome: of a mail its state in the ledger; else happened, or unconfirmed. why: the reason in words; of a click
+    where it led.
+    """
 
     moment: datetime
     step: str
+    kind: str
     record_id: int | None
     outcome: str
     why: str
@@ -26,7 +31,7 @@ class CardMoment:
 
 @dataclass(frozen=True)
 class Card:
-    """A person with their contact moments, newest first."""
+    """A person with their latest contact moments (at most 200), newest first."""
 
     person_id: int
     name: str
@@ -42,7 +47,13 @@ def read_card(connection: Connection, person_id: int) -> Card:
         raise SmpError(f"there is no person {person_id}")
     found = connection.execute(engine_sql("ledger/card.sql"), {"person_id": person_id}).fetchall()
     moments = [
-        CardMoment(moment, step, record, outcome, explain(reason) if reason else "")
-        for moment, step, record, outcome, reason in found
+        CardMoment(moment, step, kind, record, outcome, _words(outcome, reason, link))
+        for moment, step, kind, record, outcome, reason, link, _send in found
     ]
     return Card(person_id, full_name(person), person["email"], moments)
+
+
+def _words(outcome: str, reason: str | None, link: str | None) -> str:
+    if outcome == "unconfirmed":
+        return "the link in the mail that asks for it was not followed yet"
+    return explain(reason) if reason else link or ""

@@ -1,4 +1,4 @@
-"""Context: what the templates may read about a person, for many people in three statements."""
+"""Context: what the templates may read about a person, for many people in three statements, and products besides."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from psycopg.rows import dict_row
 from psycopg.types.datetime import DateLoader, TimestampLoader, TimestamptzLoader
 
 from smp_pipelines.campaign.models import Record
+from smp_pipelines.campaign.readable import NamedProduct
 from smp_pipelines.stores.postgres import Connection
 
 Recipient = tuple[int, int | None]
@@ -41,12 +42,18 @@ _LOADERS = {
 
 
 def read_contexts(
-    connection: Connection, recipients: Sequence[Recipient], record_name: str | None, record: Record | None
+    connection: Connection,
+    recipients: Sequence[Recipient],
+    record_name: str | None,
+    record: Record | None,
+    products: Sequence[NamedProduct] = (),
 ) -> dict[Recipient, dict[str, Any]]:
     """The rows that a template sees, per recipient: person, organisation (or None) and the linked record.
 
-    A person, or a linked record, that is not in the CRM any more is left out.
+    A person, or a linked record, that is not in the CRM any more is left out. `products`: those that the step's
+    blocks name (`named_products`); everybody's context gets them.
     """
+    named = read_products(connection, products)
     people = _rows(connection, "crm.person", "person_id", [person_id for person_id, _ in recipients])
     organisations = _rows(
         connection, "crm.organisation", "organisation_id", [row.get("organisation_id") for row in people.values()]
@@ -57,9 +64,22 @@ def read_contexts(
         person = people.get(person_id)
         if person is None or (record is not None and record_id not in records):
             continue
-        context = {"person": person, "organisation": organisations.get(person.get("organisation_id"))}
+        context = {"person": person, "organisation": organisations.get(person.get("organisation_id")), **named}
         contexts[person_id, record_id] = context | ({record_name: records[record_id]} if record and record_name else {})
     return contexts
+
+
+def read_products(connection: Connection, products: Sequence[NamedProduct]) -> dict[str, Any]:
+    """What the blocks of a step read of the products that they name; one that is gone is left out, and so its block.
+
+    To be put into the context of a mail or page: `empty_context(ref, project) | read_products(…)`.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for record in {product.record.table: product.record for product in products}.values():
+        wanted = [product for product in products if product.record.table == record.table]
+        rows = _rows(connection, record.table, record.key, [product.record_id for product in wanted])
+        found |= {product.key: rows[product.record_id] for product in wanted if product.record_id in rows}
+    return {"products": found}
 
 
 def full_name(person: Mapping[str, Any]) -> str:

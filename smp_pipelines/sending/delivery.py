@@ -8,7 +8,9 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from smp_pipelines.campaign.content import content_ref
 from smp_pipelines.campaign.project import LoadedProject
+from smp_pipelines.campaign.readable import named_products
 from smp_pipelines.sending import ledger
 from smp_pipelines.sending.crew import Crew, Errand, crew
 from smp_pipelines.sending.estate import settle_estates
@@ -67,10 +69,12 @@ class Delivering:
         patience: float = PATIENCE,
         timeout: float = TIMEOUT,
     ) -> None:
-        step = project.step(send.step).step
+        ref = project.step(send.step)
+        step, products = ref.step, named_products(content_ref(ref, project), project)
         self._url = postgres_url
         self._journals = settings.journals_folder
-        self._order = Order(send, claim_rules(project, step, send.purpose), step.record, clock, step.at_night == "drop")
+        rules = claim_rules(project, step, send.purpose)
+        self._order = Order(send, rules, step.record, clock, step.at_night == "drop", products)
         self._processes = processes
         self._errand = Errand(settings, postgres_url, send.send_id, clock.now(), connections, patience)
         self._worker = Worker(

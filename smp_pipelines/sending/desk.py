@@ -238,7 +238,8 @@ class Desk:
 
     def _tasks(self, connection: Connection, claimed: Sequence[Claimed], deadline: float) -> list[Task]:
         recipients: list[Recipient] = [(message.person_id, message.record_id) for message in claimed]
-        contexts = read_contexts(connection, recipients, self._order.record_name, self._order.rules.record)
+        order = self._order
+        contexts = read_contexts(connection, recipients, order.record_name, order.rules.record, order.products)
         return [Task(each, contexts.get((each.person_id, each.record_id)), deadline) for each in claimed]
 
     def _place(self, connection: Connection) -> None:

@@ -104,8 +104,9 @@ def unfinished(connection: Connection, project: LoadedProject, now: datetime) ->
     """Sends that are not finished and may go on now: the step is live and it is not night.
 
     Once people are in the ledger their mails are sent, however late it gets; a send that was
-    never planned is only taken up while its moment may still be sent (see the module). What a step
-    drops at night (`at_night: drop`) is taken up at night already: nothing leaves, delivery skips it.
+    never planned is only taken up while its moment may still be sent (see the module), or when it took
+    events. What a step drops at night (`at_night: drop`) is taken up at night already: nothing leaves,
+    delivery skips it.
     """
     statuses = read_statuses(connection, [ref.key for ref in project.steps()])
     return _judge_sends(connection, project, statuses, now)[0]
@@ -114,23 +115,22 @@ def unfinished(connection: Connection, project: LoadedProject, now: datetime) ->
 def why_waiting(project: LoadedProject, ref: StepRef, status: StepStatus, send: Send, now: datetime) -> str | None:
     """Why a send that is not finished does not go on now, in words; None: a worker may take it up.
 
-    A test mail needs no live step and knows no night (F28). Only a step that is sent to a selection
-    can be planned anew; who was named by hand has to be named again.
+    A test mail needs no live step and knows no night (F28); who was to get it has to be named again. A send of a
+    trigger step that nobody is planned for took events: it is planned from them however late, at night too (F05).
     """
     zone = project.settings.zone
-    if send.state == "planning":
-        if send.purpose == "test" or ref.step.send == "trigger":
-            return "nobody was planned for it; ask for it again"
-        if missed := _missed(project, ref, send.moment, now):
-            return missed
+    planning = send.state == "planning"
     if send.purpose == "test":
-        return None
+        return "nobody was planned for it; ask for it again" if planning else None
+    if planning and ref.step.send != "trigger" and (missed := _missed(project, ref, send.moment, now)):
+        return missed
     if status.status != "live":
         ended = ref.step.schedule is not None and has_ended(ref.step.schedule, zone, now)
         left = f"the end date has passed: `smp send cancel {send.send_id}` ends it" if ended else "it goes on when live"
         return f"status is {status.status}{_since(status, project)}; {left}"
     dropped = ref.step.at_night == "drop" and send.state == "open"
-    if is_quiet(now.astimezone(zone).time()) and not dropped and ref.step.at_night != "send":
+    at_any_hour = ref.step.at_night == "send" or (planning and ref.step.send == "trigger")
+    if is_quiet(now.astimezone(zone).time()) and not dropped and not at_any_hour:
         return f"{_NIGHT}; it goes on at 06:00"
     return None
 

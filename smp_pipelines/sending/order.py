@@ -7,6 +7,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from smp_pipelines.campaign.calendar import night_since
+from smp_pipelines.campaign.readable import NamedProduct
 from smp_pipelines.sending.cancelling import CANCELLED, QUIET_HOURS, is_cancelled, skip_planned
 from smp_pipelines.sending.ledger import ClaimRules, Send, Waiting
 from smp_pipelines.sending.status import read_status
@@ -19,6 +20,7 @@ class Order:
     """A send to deliver: its rules, the name under which templates know the linked record, and the clock.
 
     drop_at_night: what is left when the quiet hours begin is not held until the morning, but skipped (F22).
+    products: the rows that the blocks of the mail name.
     """
 
     send: Send
@@ -26,6 +28,7 @@ class Order:
     record_name: str | None
     clock: Clock
     drop_at_night: bool = False
+    products: tuple[NamedProduct, ...] = ()
 
     @property
     def zone(self) -> ZoneInfo:

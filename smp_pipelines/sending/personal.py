@@ -10,12 +10,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import cached_property, lru_cache, partial
 from uuid import UUID
 
+from smp_pipelines.campaign.links import Links
 from smp_pipelines.campaign.project import LoadedProject, StepRef
 from smp_pipelines.problems import SmpError
 from smp_pipelines.sending.ledger import Send
-from smp_pipelines.sending.links import BadLinkError, LinkSigner
+from smp_pipelines.sending.links import BadLinkError, LinkSigner, MailLinks
 
 _DAY_ONE = date(1970, 1, 1)
 _HEX = re.compile("[0-9a-f]{32}")
@@ -49,11 +51,23 @@ class AfterLink:
 
 @dataclass(frozen=True)
 class MailLink:
-    """Which recipient's mail a link or picture was in. `url`: where a click leads."""
+    """Which recipient's mail a link or picture was in."""
 
     send_id: int
     recipient_key: UUID
-    url: str = ""
+
+
+@dataclass(frozen=True)
+class ClickLink:
+    """A link that was in a recipient's mail.
+
+    url: where it leads; a path for a page of the site itself. label: that address as it stands in the template,
+    where the two differ.
+    """
+
+    mail: MailLink
+    url: str
+    label: str = ""
 
 
 def personal_path(signer: LinkSigner, link: PersonalLink) -> str:
@@ -92,22 +106,49 @@ def shared_path(step: str) -> str:
 
 
 def mail_path(signer: LinkSigner, purpose: str, link: MailLink) -> str:
-    """The path of what a mail holds for its recipient; `purpose`: click, open, view or confirm."""
-    values = (link.send_id, link.recipient_key.hex, *((link.url,) if link.url else ()))
-    return f"/{_PREFIXES[purpose]}/{signer.sign(purpose, *values)}"
+    """The path of what a mail holds for its recipient; `purpose`: open, view, confirm, or click (its beginning)."""
+    return f"/{_PREFIXES[purpose]}/{signer.sign(purpose, link.send_id, link.recipient_key.hex)}"
 
 
 def read_mail_link(signer: LinkSigner, purpose: str, token: str) -> MailLink:
     """What such a link says. Raises BadLinkError."""
     match signer.read(purpose, token):
-        case (int(send_id), str(key)) if _HEX.fullmatch(key) and purpose != "click":
+        case (int(send_id), str(key)) if _HEX.fullmatch(key):
             return MailLink(send_id, UUID(key))
-        case (int(send_id), str(key), str(url)) if _HEX.fullmatch(key) and purpose == "click":
-            return MailLink(send_id, UUID(key), url)
     raise BadLinkError
 
 
+def click_target(signer: LinkSigner, send_id: int, url: str, label: str = "") -> str:
+    """The end of a click's path: an address that was in the mails of a send, for all its recipients the same."""
+    return signer.sign("target", send_id, url, label)
+
+
+def read_click(signer: LinkSigner, token: str, target: str) -> ClickLink:
+    """What a click's path says: who got which mail, and a link of that send. Raises BadLinkError."""
+    mail = read_mail_link(signer, "click", token)
+    match signer.read("target", target):
+        case (int(send_id), str(url), str(label)) if send_id == mail.send_id:
+            return ClickLink(mail, url, label)
+    raise BadLinkError
+
+
+def link_label(signer: LinkSigner, link: ClickLink) -> str:
+    """What a link is called where clicks are counted: the address as the template has it, or the step it leads to.
+
+    Never what is different for each reader, which may be a key to their page.
+    """
+    if not link.url.startswith("/p/"):
+        return link.label or link.url
+    match signer.read("personal", link.url.removeprefix("/p/")):
+        case (str(step), *_rest):
+            return step
+    raise BadLinkError
+
+
+_LED_STRAIGHT = tuple(f"/{prefix}/" for prefix in ("c", "o", "r", "u", "v", "y"))
 _PREFIXES: Mapping[str, str] = {"click": "c", "open": "o", "view": "v", "confirm": "y"}
+_DIFFERENT_TARGETS = 4096
+"""Addresses of links that are signed and kept: those that many mails of a send have."""
 
 
 @dataclass(frozen=True)
@@ -120,14 +161,20 @@ class Reader:
 
 
 class StepLinks:
-    """The links of the mails of one send; `of` gives those of one recipient. Made once per send."""
+    """The links of the mails of one send; `of` gives those of one recipient. Made once per send.
+
+    ref: the step whose content the mails have.
+    """
 
     def __init__(self, site_url: str, signer: LinkSigner, project: LoadedProject, ref: StepRef, send: Send) -> None:
         self.site_url = site_url
         self.signer = signer
         self.send_id = send.send_id
+        self.mail = MailLinks(site_url, signer, ref.key, send)
         self._project = project
         self._ref = ref
+        sign = partial(click_target, signer, send.send_id)
+        self._target = lru_cache(_DIFFERENT_TARGETS)(sign)
         self._last_day = send.moment.astimezone(UTC).date() + timedelta(days=project.settings.personal_links_days)
 
     def of(self, reader: Reader) -> RecipientLinks:
@@ -142,9 +189,19 @@ class StepLinks:
         link = PersonalLink(ref.key, reader.person_id, reader.record_id, self.send_id, self._last_day)
         return self.site_url + personal_path(self.signer, link)
 
-    def in_mail(self, purpose: str, reader: Reader, url: str = "") -> str:
-        """The URL of what a mail holds for its recipient: click, open, view or confirm."""
-        return self.site_url + mail_path(self.signer, purpose, MailLink(self.send_id, reader.recipient_key, url))
+    def in_mail(self, purpose: str, reader: Reader) -> str:
+        """The URL of what a mail holds for its recipient: open, view or confirm."""
+        return self.site_url + mail_path(self.signer, purpose, MailLink(self.send_id, reader.recipient_key))
+
+    def target(self, address: str, label: str) -> str | None:
+        """The end of the path of a click that leads to an address; None for a page that asks or confirms by itself."""
+        path = address.removeprefix(self.site_url)
+        if path == address or not path.startswith("/"):
+            return self._target(address, label)
+        if path.startswith(_LED_STRAIGHT):
+            return None
+        # another for everybody; what stands in the template is the step's name, and that is in the personal link
+        return click_target(self.signer, self.send_id, path)
 
     @property
     def next_step(self) -> str | None:
@@ -153,12 +210,17 @@ class StepLinks:
         return key if key is not None and not self._project.step(key).step.is_mail else None
 
 
-class RecipientLinks:
+class RecipientLinks(Links):
     """The links of one recipient's mail. Each is made when a template asks for it."""
 
     def __init__(self, links: StepLinks, reader: Reader) -> None:
         self._links = links
         self._reader = reader
+
+    @property
+    def site_url(self) -> str:
+        """The site's address, before the pictures of a mail."""
+        return self._links.site_url
 
     def to(self, step: str) -> str:
         """The personal URL of a form or page: its name, or campaign/step (F10)."""
@@ -173,8 +235,7 @@ class RecipientLinks:
     @property
     def unsubscribe(self) -> str:
         """The page to unsubscribe on."""
-        token = self._links.signer.sign("unsubscribe", self._links.send_id, self._reader.recipient_key.hex)
-        return f"{self._links.site_url}/u/{token}"
+        return self._links.mail.unsubscribe(self._reader.recipient_key)
 
     @property
     def view(self) -> str:
@@ -186,6 +247,16 @@ class RecipientLinks:
         """The page on which the submission that this mail follows is confirmed (double opt-in)."""
         return self._links.in_mail("confirm", self._reader)
 
+    @property
+    def pixel(self) -> str:
+        """The picture that tells that the mail was opened; for the engine itself (F48)."""
+        return f"{self._links.in_mail('open', self._reader)}.gif"
 
-LINK_NAMES = frozenset(("to", "next", "unsubscribe", "view", "confirm"))
-"""What a template may ask of `links`."""
+    def click(self, address: str, label: str) -> str:
+        """A web address by way of the site, which notes the click; for the engine itself (F48)."""
+        target = self._links.target(address, label)
+        return address if target is None else f"{self._clicks}/{target}"
+
+    @cached_property
+    def _clicks(self) -> str:
+        return self._links.in_mail("click", self._reader)

@@ -9,12 +9,14 @@ from typing import Any, Protocol
 
 from smp_pipelines.campaign.content import Content, Rendered, content_ref
 from smp_pipelines.campaign.project import LoadedProject
+from smp_pipelines.campaign.tracked import Tracking
 from smp_pipelines.sending.banner import with_banner
 from smp_pipelines.sending.context import full_name
 from smp_pipelines.sending.dkim import DkimSigner
 from smp_pipelines.sending.ledger import Claimed, Send
-from smp_pipelines.sending.links import LinkSigner, MailLinks
+from smp_pipelines.sending.links import LinkSigner
 from smp_pipelines.sending.message import MessageBuilder
+from smp_pipelines.sending.personal import Reader, StepLinks
 from smp_pipelines.sending.smtp import with_ascii_domain
 from smp_pipelines.sending.transport import Mail
 from smp_pipelines.stores.settings import Settings
@@ -32,32 +34,35 @@ class SendPostroom:
     """Makes the mails of one send.
 
     The mail of an internal send carries a banner with links to approve or block what it shows (F26,
-    F27); the mail of a live send the link to unsubscribe with one click. Signed when the environment has a key.
+    F27); the mail of a live send the link to unsubscribe with one click. Templates know the links of the recipient
+    as `links`; but in an internal send they tell who opened the mail and who followed them (F48). Signed when the
+    environment has a key.
     """
 
     def __init__(self, settings: Settings, project: LoadedProject, send: Send) -> None:
         ref = project.step(send.step)
         shown = content_ref(ref, project)
-        self._content = Content.compile(ref, project)
+        self._is_internal = send.purpose == "internal"
+        self._content = Content.compile(ref, project, None if self._is_internal else tracking_of(project))
         self._shown = shown
         self._record = project.record(ref)
         self._language = project.settings.language
-        self._links = MailLinks(settings.site_url, LinkSigner(settings.link_secrets), shown.key, send)
-        self._is_internal = send.purpose == "internal"
+        self._links = StepLinks(settings.site_url, LinkSigner(settings.link_secrets), project, shown, send)
         self._builder = MessageBuilder(
             sender=shown.step.sender,
             reply_to=shown.step.reply_to,
             step=send.step,
             send_key=send.send_key,
             purpose=send.purpose,
-            unsubscribe=self._links.unsubscribe if send.purpose == "live" else None,
+            unsubscribe=self._links.mail.unsubscribe if send.purpose == "live" else None,
             signer=DkimSigner.from_environment(os.environ),
         )
         self._sender = with_ascii_domain(self._builder.envelope_sender)
 
     def make(self, claimed: Claimed, context: Mapping[str, Any], now: datetime, *, eight_bit: bool) -> Mail:
         """The mail of a claimed row. Raises ContentError, ValueError or TypeError when it cannot be made."""
-        rendered = self._content.render(context)
+        reader = Reader(claimed.recipient_key, claimed.person_id, claimed.record_id)
+        rendered = self._content.render({**context, "links": self._links.of(reader)})
         if self._is_internal and claimed.record_id is not None:
             rendered = self._with_banner(rendered, claimed.person_id, claimed.record_id, context)
         message_id = self._builder.message_id(claimed.recipient_key)
@@ -77,10 +82,16 @@ class SendPostroom:
         title = context[step.record][record.title] if record and step.record else record_id
         return with_banner(
             rendered,
-            self._links.approve(person_id, record_id),
-            self._links.block(person_id, record_id),
+            self._links.mail.approve(person_id, record_id),
+            self._links.mail.block(person_id, record_id),
             step.block is not None,
             self._language,
             step=step.name,
             title=str(title),
         )
+
+
+def tracking_of(project: LoadedProject) -> Tracking:
+    """What live and test mails of a project tell about their readers."""
+    asked = project.settings.tracking
+    return Tracking(clicks=asked.clicks, opens=asked.opens)

@@ -54,7 +54,8 @@ def unsubscribe(connection: Connection, mailed: Mailed, source: Source, wording:
     """Write down the no: for the person, and for whoever shares the mailbox that this one mail was for.
 
     A family with one address gets one mail (F24); without the others the next one would come all the same.
-    Says how many rows of crm.consent it wrote: 0 when there was a no already, or nobody is left to say one.
+    Says how many rows of crm.consent it wrote: 0 when there was a no already, or nobody is left to say one. If it
+    wrote any, it is written down too which mail it was that made somebody unsubscribe (F48).
     """
     parameters = {
         "send_id": mailed.send_id,
@@ -65,14 +66,17 @@ def unsubscribe(connection: Connection, mailed: Mailed, source: Source, wording:
         "now": now,
     }
     with connection.transaction():
-        return connection.execute(engine_sql("ledger/unsubscribe.sql"), parameters).rowcount
+        noted = connection.execute(engine_sql("ledger/unsubscribe.sql"), parameters).fetchone()
+    return int(noted[0]) if noted else 0
 
 
 def topic_names(project: LoadedProject, topics: Sequence[str]) -> list[str]:
-    """What readers call topics: the names of the campaigns that mail about them, in the order of the project."""
-    names = [
+    """What readers call topics: `topic_names` in smp.yaml; a topic without one by the campaigns that mail about it."""
+    given = project.settings.topic_names
+    names = [given[topic] for topic in topics if topic in given]
+    names += [
         project.campaigns[ref.campaign].name
         for ref in project.steps()
-        if ref.step.topic in topics and ref.step.internal is None
+        if ref.step.topic in topics and ref.step.topic not in given and ref.step.internal is None
     ]
     return list(dict.fromkeys(names))

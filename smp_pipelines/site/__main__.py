@@ -12,18 +12,18 @@ from types import FrameType
 
 from smp_pipelines.problems import SmpError
 from smp_pipelines.site.app import make_app
-from smp_pipelines.site.server import address, make_server, open_port
+from smp_pipelines.site.server import HOST, address, make_server, open_port
 from smp_pipelines.stores.clock import SystemClock
 from smp_pipelines.stores.postgres import server
 from smp_pipelines.stores.settings import Settings, read_settings
 
 
-def run(settings: Settings, port: int) -> None:
+def run(settings: Settings, port: int, host: str = HOST) -> None:
     """Serve until SIGTERM or SIGINT, with the Postgres server kept running. Raises SmpError for a taken port."""
-    with contextlib.closing(open_port(port)) as door:
+    with contextlib.closing(open_port(port, host)) as door:
         _on_stop(_leave)
         with server(settings):
-            web = make_server(make_app(settings, SystemClock()))
+            web = make_server(make_app(settings, SystemClock()), settings.proxies)
 
             def stop(_signal: int, _frame: FrameType | None) -> None:
                 web.should_exit = True
@@ -48,14 +48,15 @@ def main() -> int:
     """Read the arguments, run until stopped, and give the exit code: 0, or 1 with one line about what is wrong."""
     parser = argparse.ArgumentParser(
         prog="python -m smp_pipelines.site",
-        description="Pages for colleagues, on this machine only: campaigns, steps, and a preview of every mail.",
+        description="The site: forms, pages and what links in mails lead to, and the pages for colleagues.",
     )
     parser.add_argument("--project", type=Path, help="the folder with smp.yaml (default: SMP_PROJECT, or this folder)")
     parser.add_argument("--port", type=int, help="the port, 0: a free one (default: SMP_PREVIEW_PORT, or 8026)")
+    parser.add_argument("--host", default=HOST, help="the address to listen on (default: %(default)s)")
     given = parser.parse_args()
     try:
         settings = read_settings(given.project)
-        run(settings, settings.preview_port if given.port is None else given.port)
+        run(settings, settings.preview_port if given.port is None else given.port, given.host)
     except SmpError as error:
         print(error, file=sys.stderr)
         return 1

@@ -9,8 +9,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 LONGEST = 4096
-"""Bytes of a body that are read; the forms here need fifty."""
+"""Bytes of a body that are read; a confirmation needs fifty."""
+LONGEST_FORM = 65_536
+"""Bytes of a body that are read of a form with questions."""
 _FIELDS = 8
+_FIELDS_OF_FORM = 200
 
 
 async def read_form(request: Request) -> dict[str, str]:
@@ -19,28 +22,42 @@ async def read_form(request: Request) -> dict[str, str]:
     A mail program may post either kind of form (RFC 8058, section 3.2). HTTPException 413 when there is more
     than LONGEST bytes, which are not read.
     """
+    return {name.lower(): value for name, value in await _pairs(request, LONGEST, _FIELDS)}
+
+
+async def read_pairs(request: Request) -> list[tuple[str, str]]:
+    """The names and values of a form with questions, as they were posted; a name may be there several times.
+
+    What is no UTF-8 becomes the sign for that. HTTPException 413 when there is more than LONGEST_FORM bytes; none
+    for a body that is no form, or has more fields than any form.
+    """
+    return await _pairs(request, LONGEST_FORM, _FIELDS_OF_FORM)
+
+
+async def _pairs(request: Request, longest: int, most: int) -> list[tuple[str, str]]:
     body = b""
     async for chunk in request.stream():
         body += chunk
-        if len(body) > LONGEST:
+        if len(body) > longest:
             raise HTTPException(413)
     kind = request.headers.get("content-type", "")
-    fields = _multipart(kind, body) if kind.lower().startswith("multipart/form-data") else _encoded(body)
-    return {name.lower(): value for name, value in fields}
+    if kind.lower().startswith("multipart/form-data"):
+        return _multipart(kind, body, most)
+    return _encoded(body, most)
 
 
-def _encoded(body: bytes) -> list[tuple[str, str]]:
+def _encoded(body: bytes, most: int) -> list[tuple[str, str]]:
     try:
-        return parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=_FIELDS)
+        return parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=most)
     except ValueError:
         return []
 
 
-def _multipart(kind: str, body: bytes) -> list[tuple[str, str]]:
+def _multipart(kind: str, body: bytes, most: int) -> list[tuple[str, str]]:
     message = message_from_bytes(f"Content-Type: {kind}\r\n\r\n".encode("latin-1") + body)
     if not message.is_multipart():
         return []
-    parts = [part for part in message.walk() if not part.is_multipart()][:_FIELDS]
+    parts = [part for part in message.walk() if not part.is_multipart()][:most]
     named = [(part.get_param("name", header="content-disposition"), part.get_payload(decode=True)) for part in parts]
     return [
         (name, value.decode("utf-8", "replace").strip())

@@ -64,6 +64,37 @@ NL = {
     "away_words": "Er is niets veranderd. Probeer het over een paar minuten nog eens.",
     "nothing_here": "Hier is niets te vinden",
     "nothing_here_words": "Links uit onze mails werken alleen in hun geheel.",
+    "redirect_now": "U gaat nu door naar",
+    "redirect_soon": "Over {seconds} seconden gaat u vanzelf door naar",
+    "redirect_soon_one": "Over één seconde gaat u vanzelf door naar",
+    "not_open": "Hier is nog niets te zien",
+    "not_open_words": "Deze pagina is nog niet open. Kom later nog eens terug.",
+    "step_stopped": "Deze pagina is gesloten",
+    "step_stopped_words": "Wat hier stond, is afgelopen.",
+    "needs_link": "Dit formulier opent met een persoonlijke link",
+    "needs_link_words": "Gebruik de link uit de mail die u van ons kreeg. Zonder die link weten wij niet wie u bent.",
+    "expired_link": "Deze link is verlopen",
+    "expired_link_words": "Uit voorzorg werkt een persoonlijke link niet voor altijd. In onze nieuwste mail staat een "
+    "link die nog werkt.",
+    "gone_person": "Niet meer te vinden",
+    "gone_person_words": "Bij deze link hoort niemand meer in onze administratie. Er is niets bewaard.",
+    "from_elsewhere": "Dit is niet van onze eigen pagina verstuurd",
+    "from_elsewhere_words": "Er is niets bewaard. Open de pagina zelf, en verstuur het formulier daar.",
+    "too_large": "Dat was te veel",
+    "too_large_words": "Wat u verstuurde, is langer dan dit formulier aankan. Er is niets bewaard; ga terug en maak de "
+    "antwoorden korter.",
+    "stored": "Dank u wel",
+    "stored_words": "Uw antwoorden zijn bewaard.",
+    "error_title": "Nog niet goed: {title}",
+    "ask_confirm": "Bevestigt u dit?",
+    "ask_confirm_words": "U geeft hiermee toestemming aan {sender} voor:",
+    "ask_confirm_plain": "U bevestigt hiermee wat u bij {sender} heeft ingevuld.",
+    "confirm": "Ja, ik bevestig dit",
+    "confirmed": "Bevestigd",
+    "confirmed_words": "Dank u wel. Uw bevestiging is bewaard.",
+    "ask_again": "Deze pagina stond lang open. Druk nog een keer op de knop.",
+    "nothing_to_confirm": "Er is niets te bevestigen",
+    "nothing_to_confirm_words": "Wat bij deze link hoort, is er niet meer. Vul het formulier gerust nog eens in.",
 }
 """Dutch: the language of the people who use this most."""
 
@@ -120,6 +151,37 @@ EN = {
     "away_words": "Nothing was changed. Try again in a few minutes.",
     "nothing_here": "There is nothing here",
     "nothing_here_words": "Links in our mails work as a whole only.",
+    "redirect_now": "You are on your way to",
+    "redirect_soon": "In {seconds} seconds you are taken to",
+    "redirect_soon_one": "In one second you are taken to",
+    "not_open": "There is nothing to see here yet",
+    "not_open_words": "This page is not open yet. Come back later.",
+    "step_stopped": "This page is closed",
+    "step_stopped_words": "What was here is over.",
+    "needs_link": "This form opens with a personal link",
+    "needs_link_words": "Use the link in the mail that you got from us. Without it we do not know who you are.",
+    "expired_link": "This link has expired",
+    "expired_link_words": "To be safe, a personal link does not work for ever. Our latest mail has one that "
+    "still works.",
+    "gone_person": "No longer here",
+    "gone_person_words": "Nobody in our records belongs to this link any more. Nothing was stored.",
+    "from_elsewhere": "This was not sent from our own page",
+    "from_elsewhere_words": "Nothing was stored. Open the page itself, and send the form there.",
+    "too_large": "That was too much",
+    "too_large_words": "What you sent is longer than this form can take. Nothing was stored; go back and shorten the "
+    "answers.",
+    "stored": "Thank you",
+    "stored_words": "Your answers are stored.",
+    "error_title": "Not right yet: {title}",
+    "ask_confirm": "Do you confirm this?",
+    "ask_confirm_words": "By this you allow {sender}:",
+    "ask_confirm_plain": "By this you confirm what you filled in for {sender}.",
+    "confirm": "Yes, I confirm this",
+    "confirmed": "Confirmed",
+    "confirmed_words": "Thank you. Your confirmation is stored.",
+    "ask_again": "This page was open for a long time. Press the button once more.",
+    "nothing_to_confirm": "There is nothing to confirm",
+    "nothing_to_confirm_words": "What this link is about is no longer there. Feel free to fill in the form again.",
 }
 """English."""
 
@@ -128,7 +190,12 @@ Phrases = Mapping[str, str]
 
 def phrases(project: Project | None) -> Phrases:
     """The phrases for a project; Dutch while its settings cannot be read."""
-    return NL if project is None or project.language.split("_")[0] == "nl" else EN
+    return NL if project is None else phrases_in(project.language)
+
+
+def phrases_in(language: str) -> Phrases:
+    """The phrases in a language, e.g. nl or nl_BE."""
+    return NL if language.partition("_")[0] == "nl" else EN
 
 
 def decision_words(said: Phrases, decision: Decision, project: Project) -> str:

@@ -7,14 +7,13 @@ abuse. Nobody's address or name is in the address, and none is written to a log.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from email.utils import parseaddr
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
+from markupsafe import Markup
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.templating import Jinja2Templates
 
@@ -31,10 +30,11 @@ from smp_pipelines.sending.links import (
     read_unsubscribe,
 )
 from smp_pipelines.sending.unsubscribing import Mailed, UnknownMailError, read_mailed, topic_names, unsubscribe
-from smp_pipelines.site.bodies import read_form
+from smp_pipelines.site.endpoints import get_or_post
 from smp_pipelines.site.phrases import decision_words, moment_in_words, names_in_words, phrases
 from smp_pipelines.site.security import HEADERS
 from smp_pipelines.site.source import Source
+from smp_pipelines.site.theme import Theme
 from smp_pipelines.stores.clock import Clock
 from smp_pipelines.stores.postgres import PostgresGoneError
 
@@ -52,17 +52,18 @@ def is_public(path: str) -> bool:
 class PublicPages:
     """The endpoints of the links in mails: approve and block (F26, F27), and unsubscribe (RFC 8058)."""
 
-    def __init__(self, source: Source, clock: Clock, templates: Jinja2Templates) -> None:
+    def __init__(self, source: Source, clock: Clock, templates: Jinja2Templates, theme: Theme) -> None:
         self.source = source
         self.clock = clock
         self.templates = templates
+        self.theme = theme
 
     def routes(self) -> list[Route]:
         """Give every public address."""
         both = ["GET", "POST"]
         return [
-            Route("/r/{token}", _get_or_post(self.ask_decision, self.take_decision), methods=both),
-            Route("/u/{token}", _get_or_post(self.ask_unsubscribe, self.take_unsubscribe), methods=both),
+            Route("/r/{token}", get_or_post(self.ask_decision, self.take_decision), methods=both),
+            Route("/u/{token}", get_or_post(self.ask_unsubscribe, self.take_unsubscribe), methods=both),
         ]
 
     def ask_decision(self, request: Request, status: int = 200) -> Response:
@@ -73,8 +74,9 @@ class PublicPages:
         said = phrases(project.settings)
         outlook = said[_outlook(link, found)].format(title=found.title)
         possible = link.verdict == "approved" or found.can_block
-        context = _record(project, link, found) | {"outlook": outlook, "possible": possible, "done": None}
-        return self._page(request, "public_decision.html", project.settings, context, status)
+        verb = "approve" if link.verdict == "approved" else "block"
+        context = _record(project, link, found) | {"outlook": outlook, "possible": possible, "verb": verb, "done": None}
+        return self._page("decision", project.settings, context | {"title": said[f"ask_{verb}"]}, status)
 
     def take_decision(self, request: Request, _form: dict[str, str]) -> Response:
         """Do what the link says, then show what is so now and the way back."""
@@ -89,15 +91,14 @@ class PublicPages:
         back = decision_path(self._signer(), link.other) if found.can_block and not kept else None
         done = "done_kept" if kept else f"done_{link.verdict}"
         context = _record(project, link, found) | {"done": done, "back": back}
-        return self._page(request, "public_decision.html", project.settings, context)
+        return self._page("decision", project.settings, context | {"title": phrases(project.settings)[done]})
 
     def ask_unsubscribe(self, request: Request) -> Response:
         """Show what the reader will get no more of; changes nothing, since mail scanners open links."""
         link, project = read_unsubscribe(self._signer(), _token(request)), self.source.working().project
         with self.source.connection() as connection:
             mailed = read_mailed(connection, project, *link)
-        context = _topics(project, mailed) | {"done": mailed.already}
-        return self._page(request, "public_unsubscribe.html", project.settings, context)
+        return self._unsubscribe_page(project, _topics(project, mailed), done=mailed.already)
 
     def take_unsubscribe(self, request: Request, form: dict[str, str]) -> Response:
         """Unsubscribe: by one click of the mail program (RFC 8058) or by the page's button. 200, no redirect."""
@@ -110,15 +111,19 @@ class PublicPages:
             context = _topics(project, mailed)
             wording = phrases(project.settings)["wording"].format(names=context["names"])
             unsubscribe(connection, mailed, "one_click" if one_click else "unsubscribe_page", wording, self.clock.now())
-        return self._page(request, "public_unsubscribe.html", project.settings, context | {"done": True})
+        return self._unsubscribe_page(project, context, done=True)
 
-    def failed(self, request: Request, error: Exception) -> Response:
+    def _unsubscribe_page(self, project: LoadedProject, context: dict[str, Any], *, done: bool) -> Response:
+        title = phrases(project.settings)["done_unsubscribed" if done else "ask_unsubscribe"]
+        return self._page("unsubscribe", project.settings, context | {"done": done, "title": title})
+
+    def failed(self, _request: Request, error: Exception) -> Response:
         """Tell in words why a page cannot be shown: a bad link, something that is gone, a fault of ours."""
         status, what = _fault(error)
         settings = self._settings()
         said = phrases(settings)
         context = {"title": said[what], "words": said[f"{what}_words"]}
-        return self._page(request, "public_message.html", settings, context, status)
+        return self._page("message", settings, context, status)
 
     def elsewhere(self, request: Request) -> Response:
         """Tell somebody from outside that there is nothing at this address."""
@@ -133,28 +138,13 @@ class PublicPages:
     def _signer(self) -> LinkSigner:
         return self.source.signer
 
-    def _page(
-        self, request: Request, name: str, project: Project | None, context: dict[str, Any], status: int = 200
-    ) -> Response:
-        context = {"said": phrases(project), "project": project} | context
+    def _page(self, name: str, project: Project | None, context: dict[str, Any], status: int = 200) -> Response:
+        said = phrases(project)
+        template = self.templates.get_template(f"public_{name}.html")
+        body = Markup(template.render({"said": said, "project": project} | context))  # noqa: S704 - it escapes
+        page = self.theme.page(project=project, language=said["lang"], title=context["title"], body=body, kind="ask")
         # an answer to a fault of ours is made outside the middleware, so it brings all headers itself
-        headers = HEADERS | _NOT_FOUND_BY_MACHINES
-        return self.templates.TemplateResponse(request, name, context, status, headers=headers)
-
-
-Asks = Callable[[Request], Response]
-Takes = Callable[[Request, dict[str, str]], Response]
-
-
-def _get_or_post(ask: Asks, take: Takes) -> Callable[[Request], Awaitable[Response]]:
-    """One endpoint of a page that asks and the taking of its answer; both run in threads."""
-
-    async def answer(request: Request) -> Response:
-        if request.method == "POST":
-            return await run_in_threadpool(take, request, await read_form(request))
-        return await run_in_threadpool(ask, request)
-
-    return answer
+        return HTMLResponse(page, status, headers=HEADERS | _NOT_FOUND_BY_MACHINES)
 
 
 def _token(request: Request) -> str:

@@ -1,17 +1,12 @@
-"""Security: who may reach which page, and the headers that every answer carries unless it brings stricter ones."""
+"""Security: the headers that every answer carries unless it brings stricter ones, and where a post comes from."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-HOSTS = ("127.0.0.1", "localhost")
-"""Names under which all pages answer: a page elsewhere must not reach them by another name (DNS rebinding)."""
-_FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -25,10 +20,13 @@ HEADERS = {
 }
 """What every answer carries."""
 
+_OWN = ("same-origin", "none")
+"""What a browser says of a request that one of our pages, or the user, began."""
+
 
 def mail_policy(images: bool) -> dict[str, str]:
     """The policy for the html of a mail: no script, no form; pictures from elsewhere only when asked for."""
-    sources = "data: http: https:" if images else "data:"
+    sources = "'self' data: http: https:" if images else "'self' data:"
     return {
         "Content-Security-Policy": (
             f"default-src 'none'; script-src 'none'; style-src 'unsafe-inline'; img-src {sources}; font-src data:; "
@@ -36,6 +34,29 @@ def mail_policy(images: bool) -> dict[str, str]:
             "sandbox allow-popups allow-popups-to-escape-sandbox"
         )
     }
+
+
+def page_policy() -> dict[str, str]:
+    """The policy for the preview of a form or page: it looks as it does to visitors, and can send nothing."""
+    return {
+        "Content-Security-Policy": (
+            "default-src 'none'; style-src 'self'; img-src 'self' data:; font-src 'self'; form-action 'none'; "
+            "base-uri 'none'; frame-ancestors 'self'; sandbox allow-popups allow-popups-to-escape-sandbox"
+        )
+    }
+
+
+def is_from_elsewhere(request: Request) -> bool:
+    """Whether a browser says that another site's page made this request (CSRF).
+
+    Browsers say it in Sec-Fetch-Site, to https and to this machine; older ones name the page in Origin, which is
+    `null` for our own pages too, since they send no referrer: then the form's own token is what counts.
+    """
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        return site not in _OWN
+    origin = request.headers.get("origin", "null")
+    return origin != "null" and urlsplit(origin).netloc.lower() != request.headers.get("host", "").lower()
 
 
 class SecurityHeaders:
@@ -55,39 +76,3 @@ class SecurityHeaders:
             await send(message)
 
         await self.app(scope, receive, complete)
-
-
-class Doors:
-    """Middleware: the public pages for everybody, the others for this machine only.
-
-    public_host: the name under which the public pages answer besides HOSTS. A request that a proxy passed on
-    is from elsewhere whatever host it names: many proxies put the address of this machine there.
-    elsewhere: makes the page that tells somebody from elsewhere that there is nothing here.
-    """
-
-    def __init__(
-        self,
-        app: ASGIApp,
-        public_host: str,
-        is_public: Callable[[str], bool],
-        elsewhere: Callable[[Request], Response],
-    ) -> None:
-        self.app = app
-        self.public_host = public_host
-        self.is_public = is_public
-        self.elsewhere = elsewhere
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on what may be asked; 404 for what is not for everybody, 400 for a host that is none of ours."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        headers = Headers(scope=scope)
-        host = headers.get("host", "").rsplit(":", 1)[0].lower()
-        from_here = host in HOSTS and not any(name in headers for name in _FORWARDED)
-        if host not in (*HOSTS, self.public_host):
-            await PlainTextResponse("Invalid host header", 400)(scope, receive, send)
-        elif from_here or self.is_public(scope["path"]):
-            await self.app(scope, receive, send)
-        else:
-            await self.elsewhere(Request(scope, receive))(scope, receive, send)

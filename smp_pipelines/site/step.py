@@ -16,8 +16,10 @@ from smp_pipelines.sending.ledger import Send, Totals
 from smp_pipelines.sending.status import StatusChange, StepStatus, read_changes, read_status
 from smp_pipelines.sending.target.group import describe
 from smp_pipelines.site.overview import StepCard, make_card
+from smp_pipelines.site.page_preview import PagePreview, render_page_preview
 from smp_pipelines.site.preview import Preview, UnknownRecipientError, render_preview
 from smp_pipelines.site.recipients import Choice, next_records, test_people
+from smp_pipelines.site.theme import Theme
 from smp_pipelines.site.wording import sentence
 from smp_pipelines.stores.postgres import Connection
 
@@ -31,22 +33,23 @@ CHOICES = 12
 
 @dataclass(frozen=True)
 class Asked:
-    """Whom a preview is asked for; None leaves it to the defaults."""
+    """Whom a preview is asked for; None leaves it to the defaults. `unknown`: somebody whom nobody knows."""
 
     person_id: int | None = None
     record_id: int | None = None
+    unknown: bool = False
 
     @property
     def anyone(self) -> bool:
         """Whether nobody and nothing in particular is asked for."""
-        return self.person_id is None and self.record_id is None
+        return self.person_id is None and self.record_id is None and not self.unknown
 
 
 @dataclass(frozen=True)
 class Panel:
     """The preview on the page, or why there is none, with the HTTP status that tells the same."""
 
-    preview: Preview | None = None
+    preview: Preview | PagePreview | None = None
     message: str = ""
     problems: list[Problem] = field(default_factory=list)
     status: int = 200
@@ -80,13 +83,15 @@ class StepPage:
     records: list[Choice]
 
 
-def read_step(connection: Connection, deployment: Deployment, ref: StepRef, asked: Asked, now: datetime) -> StepPage:
+def read_step(
+    connection: Connection, deployment: Deployment, theme: Theme, ref: StepRef, asked: Asked, now: datetime
+) -> StepPage:
     """Read what the page of a step shows. Only reads."""
     project = deployment.project
     status = read_status(connection, ref.key)
     return StepPage(
         card=make_card(project, ref, status),
-        panel=make_panel(connection, deployment, ref, asked, now),
+        panel=make_panel(connection, deployment, theme, ref, asked, now),
         problems=_problems(deployment, ref),
         sends=[(send, ledger.totals(connection, send)) for send in ledger.step_sends(connection, ref.key, LAST_SENDS)],
         changes=read_changes(connection, ref.key),
@@ -99,11 +104,17 @@ def read_step(connection: Connection, deployment: Deployment, ref: StepRef, aske
     )
 
 
-def make_panel(connection: Connection, deployment: Deployment, ref: StepRef, asked: Asked, now: datetime) -> Panel:
+def make_panel(
+    connection: Connection, deployment: Deployment, theme: Theme, ref: StepRef, asked: Asked, now: datetime
+) -> Panel:
     """Make the preview that is asked for, or tell why it cannot be made."""
+    project, person_id, record_id = deployment.project, asked.person_id, asked.record_id
     try:
-        preview = render_preview(connection, deployment.project, ref, asked.person_id, asked.record_id, now=now)
-        return Panel(preview)
+        if ref.step.is_mail:
+            return Panel(render_preview(connection, project, ref, person_id, record_id, now=now))
+        return Panel(
+            render_page_preview(connection, project, theme, ref, person_id, record_id, unknown=asked.unknown, now=now)
+        )
     except ProjectError as error:
         return Panel(message="The content of this step cannot be used yet.", problems=error.problems, status=500)
     except UnknownRecipientError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -28,6 +29,8 @@ class Settings:
         others); the default is the local mail catcher.
     public_url: where readers of mails reach the site (SMP_SITE_URL), e.g. https://links.theatre.example;
         None means the pages on this machine.
+    proxies: the addresses and networks of proxies, with commas between them, whose word counts for who a visitor is
+        (SMP_PROXIES): they pass on X-Forwarded-For and X-Forwarded-Proto. Nobody's by default.
     link_secret: what links in mails are signed with (SMP_LINK_SECRET), at least 16 characters; several with
         commas between them while a key is replaced: the first signs, all are accepted.
     processes: how many processes deliver a large send at most (SMP_DELIVER_PROCESSES).
@@ -40,6 +43,7 @@ class Settings:
     lake: str | None = None
     mail_url: str | None = None
     public_url: str | None = None
+    proxies: str = ""
     link_secret: str | None = field(default=None, repr=False)
     processes: int = 2
     ui_port: int = 3000
@@ -69,7 +73,7 @@ class Settings:
 
     @property
     def pages_url(self) -> str:
-        """Where the pages for colleagues are, which answer on this machine only."""
+        """Where the site is on this machine: the pages for colleagues, beside the public ones."""
         return f"http://127.0.0.1:{self.preview_port}"
 
     @property
@@ -111,6 +115,7 @@ def read_settings(project: Path | None = None) -> Settings:
         lake=env.get("SMP_LAKE") or None,
         mail_url=env.get("SMP_MAIL_URL") or None,
         public_url=_site_url("SMP_SITE_URL"),
+        proxies=_networks("SMP_PROXIES"),
         link_secret=_secrets("SMP_LINK_SECRET"),
         processes=_count("SMP_DELIVER_PROCESSES", 2),
         ui_port=_port("SMP_UI_PORT", 3000),
@@ -145,6 +150,16 @@ def _site_url(name: str) -> str | None:
     if not usable or value != f"{parts.scheme}://{parts.netloc}" or "@" in value or not value.isascii():
         raise SmpError(f"{name} must be a scheme and a host only, like https://links.theatre.example")
     return value
+
+
+def _networks(name: str) -> str:
+    written = [part.strip() for part in (os.environ.get(name) or "").split(",") if part.strip()]
+    for part in written:
+        try:
+            ip_network(part)
+        except ValueError:
+            raise SmpError(f"{name} names addresses and networks, like 127.0.0.1,10.0.0.0/8; not {part}") from None
+    return ",".join(written)
 
 
 def _secrets(name: str) -> str | None:

@@ -1,56 +1,36 @@
-"""Python programs in processes of their own, which say a line and wait for a word."""
+"""Python programs in processes of their own (tests/support/warm.py), which say a line and wait for a word."""
 
 from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from tests.conftest import REPOSITORY
+from tests.support import warm
 from tests.support.waiting import PATIENCE
 
 
-def start_smp(environment: Mapping[str, str], *arguments: str) -> subprocess.Popen[str]:
+def start_smp(environment: Mapping[str, str], *arguments: str) -> warm.WarmProcess:
     """An `smp` command in a session of its own; its output and its errors come out of one pipe."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "smp_pipelines.cli", *arguments],
-        env=dict(environment),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+    source = "from smp_pipelines.cli import main; main()"
+    return warm.start(source, arguments, environment, one_stream=True)
 
 
 class Program:
     """A running program; what it prints can be read line by line."""
 
     def __init__(self, source: str, *arguments: object, environment: Mapping[str, str] | None = None) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", source, *map(str, arguments)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=REPOSITORY,
-            env=os.environ | dict(environment or {}),
-            start_new_session=True,
-        )
+        self.process = warm.start(source, tuple(map(str, arguments)), os.environ | dict(environment or {}))
 
     def line(self) -> str:
         """The next line that it prints; its error output when there is none."""
-        assert self.process.stdout is not None
-        assert self.process.stderr is not None
         line = self.process.stdout.readline()
         assert line, f"the program ended: {self.process.stderr.read()}"
         return line.strip()
 
     def go(self) -> None:
         """Let it go on from where it waits for a line."""
-        assert self.process.stdin is not None
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
 

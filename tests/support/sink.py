@@ -19,8 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tests.conftest import REPOSITORY
-
+_REPOSITORY = Path(__file__).resolve().parents[2]
+"""Not from tests.conftest: reading that would cost each sink half a second of processor time."""
 _END = b"\r\n.\r\n"
 
 
@@ -37,7 +37,7 @@ class Sink:
         """Start, on the port that it had before."""
         command = [sys.executable, "-m", "tests.support.sink", str(self.file), str(self.port), json.dumps(self.faults)]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=_REPOSITORY
         )
         assert self.process.stdout is not None
         self.port = int(self.process.stdout.readline())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from tests.support.processes import start_smp
 from tests.support.sink import Sink, sink
 from tests.support.theatre import STEP, Theatre, beside, deployment, lake_template, twice
 from tests.support.waiting import until
+from tests.support.warm import WarmProcess
 
 NINE = "2026-11-23 09:00"
 KEY = f"{STEP}@2026-11-23T09:00+01:00"
@@ -50,7 +50,7 @@ class Stage:
             file.write(f"\nlimits: {{per_second: {per_second}}}\n")
 
     @contextlib.contextmanager
-    def started(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    def started(self, *arguments: str) -> Iterator[WarmProcess]:
         """An `smp` command in a process of its own, which does not outlive the block."""
         process = start_smp(self.environment, *arguments)
         try:

@@ -70,11 +70,16 @@ _MAIL = "<html><body><p>{{ person.salutation }}, bedankt en tot ziens.</p></body
 def project_with_triggers(folder: Path) -> Path:
     """A copy of the sample project with these steps as well."""
     project = copy_project(folder)
+    add_triggers(project)
+    return project
+
+
+def add_triggers(project: Path) -> None:
+    """Give a project these steps as well."""
     campaign = project / "campaigns" / "after_form"
     campaign.mkdir()
     (campaign / "campaign.yaml").write_text(_CAMPAIGN)
     (campaign / "mail.html").write_text(_MAIL)
-    return project
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 import psutil
 
 from smp_pipelines.assets.facts import SEND_KEY_TAG
+from smp_pipelines.operations.handover import RunProcess
 from smp_pipelines.stores.settings import Settings
 from tests.conftest import copy_project
 from tests.support.services import ask_dagster, child_of, ports_of_its_own, processes_of
@@ -84,6 +85,14 @@ class Up:
         query = "query ($f: RunsFilter) {runsOrError(filter: $f) {... on Runs {results {runId status}}}}"
         answer = self.ask(query, {"f": {"tags": [{"key": SEND_KEY_TAG, "value": key}]}})
         return {run["runId"]: run["status"] for run in answer["runsOrError"]["results"]}
+
+    def process_of(self, run_id: str) -> psutil.Process:
+        """The process of a run that our launcher started."""
+        query = "query ($r: ID!) {runOrError(runId: $r) {... on Run {tags {key value}}}}"
+        tags = {tag["key"]: tag["value"] for tag in self.ask(query, {"r": run_id})["runOrError"]["tags"]}
+        process = RunProcess.of(run_id, tags)
+        assert process is not None, tags
+        return psutil.Process(process.pid)
 
 
 @dataclass(frozen=True)

@@ -20,14 +20,33 @@ create table if not exists smp.message (
 
 create table if not exists smp.message_state (watermark varchar);
 
+create table if not exists smp.reaction (
+    person_id bigint, step varchar, campaign varchar, channel varchar, kind varchar, happened_at timestamptz,
+    outcome varchar, record_id bigint, send_id bigint, submission_id bigint, link varchar, hits bigint
+);
+
+create table if not exists smp.reaction_state (watermark varchar);
+
+create table if not exists smp.engagement (
+    campaign varchar, step varchar, day date, kind varchar, people bigint, hits bigint
+);
+
 -- What selections read. A planned mail counts as received: it is about to leave. So does a mail to
--- the same address that went to somebody else (reason duplicate_address).
+-- the same address that went to somebody else (reason duplicate_address). What people did themselves is not received.
 create or replace view smp.contact_moment as
 select
-    person_id, campaign, step, channel, 'sent' as kind, moment as happened_at, outcome, reason, received, record_id, send_id
+    person_id, campaign, step, channel, 'sent' as kind, moment as happened_at, outcome, reason, received, record_id,
+    send_id, null::bigint as submission_id, null::varchar as link
 from smp.message
-where purpose = 'live' and (outcome <> 'skipped' or received);
+where purpose = 'live' and (outcome <> 'skipped' or received)
+union all
+select
+    person_id, campaign, step, channel, kind, happened_at, outcome, null as reason, false as received, record_id,
+    send_id, submission_id, link
+from smp.reaction;
 
 comment on table smp.send is 'Every send, as in the ledger';
 comment on table smp.message is 'Every row of the ledger: who was selected and what became of it';
-comment on view smp.contact_moment is 'Every contact moment: sent mails, and mails received at a shared address';
+comment on table smp.reaction is 'What people did with mails, forms and pages; hits: how often, by people';
+comment on view smp.contact_moment is
+    'Every contact moment: sent mails, mails received at a shared address, and what people did with mails, forms and pages';

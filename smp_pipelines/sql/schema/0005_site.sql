@@ -10,6 +10,7 @@ create table smp.submission (
     record_id             bigint,
     identified            text not null check (identified in ('link', 'matched', 'new')),
     answers               jsonb not null,
+    consents              jsonb not null default '[]',
     language              text not null,
     submitted_at          timestamptz not null,
     awaits_confirmation   boolean not null default false,
@@ -21,6 +22,7 @@ create index submission_person on smp.submission (person_id);
 create index submission_changed on smp.submission (changed_tx);
 comment on table smp.submission is 'Every submission of a form, with its typed answers; they are in the crm tables too';
 comment on column smp.submission.identified is 'Who it is: by a personal link, matched to a person by a rule of the form, or a new person';
+comment on column smp.submission.consents is 'What was asked of each topic, in which words, and the yes or no: a list of {topic, granted, wording}';
 comment on column smp.submission.awaits_confirmation is 'Double opt-in: a yes in it counts once confirmed_at is filled';
 comment on column smp.submission.send_id is 'The send whose mail led to the form, if one did';
 
@@ -42,9 +44,10 @@ create table smp.trigger_event (
     unique (submission_id, step, cause)
 );
 create index trigger_event_waiting on smp.trigger_event (step, event_id) where send_id is null and missed is null;
+create index trigger_event_person on smp.trigger_event (person_id, happened_at);
 create index trigger_event_send on smp.trigger_event (send_id) where send_id is not null;
 comment on table smp.trigger_event is 'The outbox: which trigger step is to be sent to whom because of which submission, and the send that took it';
-comment on column smp.trigger_event.missed is 'Why it is not sent: its step was not live for longer than late_minutes';
+comment on column smp.trigger_event.missed is 'Why it is not sent: late (its step went live more than late_minutes after it), no_record, too_many (for one address in an hour)';
 
 -- Every request that a link, a picture or a page of ours got: people, mail programs and scanners alike.
 create table smp.hit (
@@ -71,3 +74,16 @@ comment on column smp.hit.step is 'The step whose mail, form or page it is';
 comment on column smp.hit.link is 'click: where the link leads, as it stands in the template';
 comment on column smp.hit.network is 'Where it came from, cut to a network (/24, /48): no single address is kept';
 comment on column smp.hit.prefetch is 'The request itself said that nobody had asked for it yet';
+
+-- Trigger sends are many and short: whoever looks for those that are not finished must not read all of them.
+create index send_unfinished on smp.send (send_id) where state <> 'finished';
+
+-- What the report file shows, so that nobody publishes it again while nothing changed.
+create table smp.report_state (
+    only_row     boolean primary key default true check (only_row),
+    mirrored     pg_snapshot not null,
+    published    pg_snapshot,
+    published_at timestamptz
+);
+comment on column smp.report_state.mirrored is 'What the contact moments in the lake have seen of this database';
+comment on column smp.report_state.published is 'What the latest report file shows of it';

@@ -2,7 +2,7 @@
 -- per address also whoever shares an address with somebody who received it (`via` is who did).
 select person_id, record_id, happened_at, person_id as via
 from {moment}
-where step = {step}
+where step = {step} and kind = 'sent'
 union all
 select other.person_id, m.record_id, m.happened_at, m.person_id
 from {moment} as m

@@ -1,0 +1,186 @@
+"""Case `submission`: forms that visitors send, through the site's own process, each durable before it is answered.
+
+Measured: POSTs of the newsletter's form over 16 keep-alive connections: checked, stored as a submission and a new
+person, and its mail written down. Against: pgbench inserting the row of smp.submission alone, with as many connections
+to the same server. Laps alternate. Then the latency at 100 a second, and a thousand within one second.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median, quantiles
+
+from bench.posting import Load, Posted
+from bench.row import Row
+from bench.world import World
+from smp_pipelines.deployment import Deployment
+
+_CONNECTIONS = 16
+_SECONDS = 5.0
+_TARGET = 0.3
+_PATIENCE = 0.050
+_BURST = 1000
+_STEPS = ("welcome/signup", "welcome/check_your_mail", "open_house/registration", "open_house/registered")
+_SIGNUP = {"email": "#@bench.example", "first_name": "Anna", "last_name": "Jansen", "newsletter": "y"}
+_REGISTRATION = _SIGNUP | {"tour": "none", "guests": "2"}
+_SECRET = "a-secret-of-the-benchmark-long-enough"
+_INSERT = """
+insert into smp.submission (
+    submission_key, form, step, person_id, identified, answers, consents, language, submitted_at, awaits_confirmation
+) values (
+    gen_random_uuid(), 'newsletter_signup', 'welcome/signup', 1, 'new',
+    '{"email": "anna.jansen-12345@bench.example", "offers": false, "last_name": "Jansen", "first_name": "Anna",
+      "newsletter": true}',
+    '[{"topic": "newsletter", "granted": true,
+       "wording": "Ja, stuur mij een paar keer per jaar de nieuwsbrief van De Linde"},
+      {"topic": "offers", "granted": false,
+       "wording": "Ja, stuur mij ook aanbiedingen en lastminutes per e-mail"}]',
+    'nl', now(), true
+);
+"""
+
+
+def run(world: World) -> list[Row]:
+    """Start the site, post forms at it, and let pgbench insert rows between the laps."""
+    pgbench = _pgbench()
+    if pgbench is None:
+        return [Row("submission", "pgbench is missing: install Debian's postgresql", 0, "/s")]
+    deployment = world.deployment()
+    for step in _STEPS:
+        with deployment.connection() as connection:
+            connection.execute(
+                "insert into smp.step_status (step, status, since) values (%s, 'live', now())"
+                " on conflict (step) do update set status = 'live'",
+                (step,),
+            )
+    seconds = _SECONDS if world.sizes.are_of_the_targets else 1.0
+    script = world.folder / "insert.sql"
+    script.write_text(_INSERT, encoding="utf-8")
+    with _site(world) as port:
+        _post(port, "warm", 1.0)
+        ours, theirs = [], []
+        for lap in range(world.sizes.laps):
+            theirs.append(_inserted(pgbench, deployment, script, seconds))
+            ours.append(_speed(_post(port, f"lap{lap}", seconds)))
+        other = _speed(_post(port, "open", seconds, step="open_house/registration", answers=_REGISTRATION))
+        steady = _post(port, "steady", 600.0, rate=100.0, requests=int(200 * seconds))
+        burst = _post(port, "burst", 600.0, rate=float(_BURST), requests=_BURST, connections=64)
+    _refuse_losses(deployment, burst)
+    ratio = median(ours) / median(theirs)
+    laps = ", ".join(f"{lap:,.0f}" for lap in ours) + " against " + ", ".join(f"{lap:,.0f}" for lap in theirs)
+    note = f"{_CONNECTIONS} connections; baseline: pgbench, the row alone; laps {laps}"
+    late = quantiles(steady.latencies, n=100)[98]
+    missing = _BURST - burst.stored
+    return [
+        Row(
+            "submission", "forms posted", median(ours), "/s", median(theirs), f"≥ {_TARGET:g}×", ratio >= _TARGET, note
+        ),
+        Row(
+            "submission",
+            "with a row of its own and a list",
+            other,
+            "/s",
+            median(theirs),
+            note="open_house/registration",
+        ),
+        Row(
+            "submission",
+            "99th percentile at 100/s",
+            late * 1000,
+            "ms",
+            target=f"< {_PATIENCE * 1000:g} ms",
+            met=late < _PATIENCE and steady.refused == 0,
+            note=f"median {median(steady.latencies) * 1000:.1f} ms, longest {max(steady.latencies) * 1000:.0f} ms",
+        ),
+        Row(
+            "submission",
+            "a thousand within a second: not stored",
+            missing,
+            "",
+            target="0",
+            met=missing == 0,
+            note=f"all answered after {burst.seconds:.2f} s, the slowest in {max(burst.latencies) * 1000:.0f} ms",
+        ),
+    ]
+
+
+def _speed(posted: Posted) -> float:
+    if posted.refused:
+        raise AssertionError(f"{posted.refused} forms were refused")
+    return posted.stored / posted.seconds
+
+
+def _refuse_losses(deployment: Deployment, burst: Posted) -> None:
+    """What was answered must be there, and what is there was answered."""
+    with deployment.connection() as connection:
+        query = "select count(*) from smp.submission where answers ->> 'email' like 'burst-%%'"
+        found = connection.execute(query).fetchone()
+    if found is None or found[0] != burst.stored:
+        raise AssertionError(f"{burst.stored} were answered as stored, {found} are there")
+
+
+def _post(
+    port: int,
+    name: str,
+    seconds: float,
+    *,
+    step: str = "welcome/signup",
+    answers: dict[str, str] | None = None,
+    rate: float = 0.0,
+    requests: int = 40_000,
+    connections: int = _CONNECTIONS,
+) -> Posted:
+    load = Load(port, _SECRET, step, answers or _SIGNUP, name, connections, requests, seconds, rate)
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.posting"],
+        input=json.dumps(asdict(load)),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return Posted(**json.loads(done.stdout))
+
+
+def _inserted(pgbench: str, deployment: Deployment, script: Path, seconds: float) -> float:
+    """Rows a second that pgbench inserts."""
+    done = subprocess.run(
+        [pgbench, "-n", "-c", str(_CONNECTIONS), "-j", "2", "-T", str(int(seconds)), "-f", str(script), deployment.url],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("tps = ")]
+    return float(line.split()[2])
+
+
+@contextmanager
+def _site(world: World) -> Iterator[int]:
+    """The site as a process of its own; gives its port."""
+    environment = os.environ | {
+        "SMP_PROJECT": str(world.project),
+        "SMP_HOME": str(world.home),
+        "SMP_LINK_SECRET": _SECRET,
+        "SMP_PROXIES": "127.0.0.1",
+    }
+    with subprocess.Popen(
+        [sys.executable, "-m", "smp_pipelines.site", "--port", "0"], env=environment, stdout=subprocess.PIPE, text=True
+    ) as site:
+        assert site.stdout is not None
+        try:
+            line = site.stdout.readline()
+            yield int(line.rsplit(":", 1)[1])
+        finally:
+            site.terminate()
+
+
+def _pgbench() -> str | None:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/pgbench"))
+    return shutil.which("pgbench") or (str(found[-1]) if found else None)
