@@ -78,7 +78,6 @@ def run(world: World) -> list[Row]:
     laps = ", ".join(f"{lap:,.0f}" for lap in ours) + " against " + ", ".join(f"{lap:,.0f}" for lap in theirs)
     note = f"{_CONNECTIONS} connections; baseline: pgbench, the row alone; laps {laps}"
     late = quantiles(steady.latencies, n=100)[98]
-    missing = _BURST - burst.stored
     return [
         Row(
             "submission", "forms posted", median(ours), "/s", median(theirs), f"≥ {_TARGET:g}×", ratio >= _TARGET, note
@@ -102,11 +101,11 @@ def run(world: World) -> list[Row]:
         ),
         Row(
             "submission",
-            "a thousand within a second: not stored",
-            missing,
+            "a thousand within a second: stored",
+            burst.stored,
             "",
-            target="0",
-            met=missing == 0,
+            target=f"{_BURST:,}",
+            met=burst.stored == _BURST,
             note=f"all answered after {burst.seconds:.2f} s, the slowest in {max(burst.latencies) * 1000:.0f} ms",
         ),
     ]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from email_validator import EmailNotValidError, validate_email
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -134,6 +135,18 @@ def test_limits_of_numbers_and_dates_are_told_in_the_words_of_the_language() -> 
     day = one("date", "en", minimum=date(1900, 1, 1), maximum=date(2020, 1, 1))
     assert said(day, "1899-12-31") == "This date is too early: January 1, 1900 or later"
     assert said(day, "2021-01-01") == "This date is too late: January 1, 2020 or earlier"
+
+
+@given(
+    local=st.from_regex(r"\A[a-z.+_-]{1,70}\Z"),
+    domain=st.sampled_from(["x.example", "X.Example", "-x.nl", "x", "a..nl"]),
+)
+def test_an_address_is_judged_as_its_library_judges_it(local: str, domain: str) -> None:
+    try:
+        expected = validate_email(f"{local}@{domain}", check_deliverability=False).normalized
+    except EmailNotValidError:
+        expected = None
+    assert read(FORMS["email", False], f"{local}@{domain}") == expected
 
 
 @pytest.mark.parametrize(

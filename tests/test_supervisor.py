@@ -138,7 +138,7 @@ def test_the_fingerprint_tells_edited_new_and_removed_files_and_no_editors_own(p
     (project_folder / "campaigns" / ".campaign.yaml.swp").write_text("x")
     (project_folder / "campaigns" / "campaign.yaml~").write_text("x")
     assert fingerprint(project_folder) == before
-    (project_folder / "forms").mkdir()
+    (project_folder / "forms").mkdir(exist_ok=True)
     (project_folder / "forms" / "visit.yaml").write_text("fields: {}")
     (project_folder / "sql" / "selections" / "we_miss_you.sql").unlink()
     edited = project_folder / "smp.yaml"

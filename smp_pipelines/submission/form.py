@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from wtforms import BooleanField, Field
@@ -159,7 +159,7 @@ class FormType:
     said: Words = field(repr=False)
     _type: type[WebForm] = field(repr=False)
 
-    @property
+    @cached_property
     def trap(self) -> str:
         """The name of the field that only programs fill in."""
         names = ("website", "homepage", "website_address", "company_website")
