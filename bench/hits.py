@@ -14,7 +14,7 @@ from uuid import UUID
 
 from bench.row import Row
 from bench.world import DELIVERED, NOW, World
-from smp_pipelines.campaign.models import Tracking
+from smp_pipelines.campaign.policy import Tracking
 from smp_pipelines.deployment import Deployment
 from smp_pipelines.sending.context import read_contexts
 from smp_pipelines.sending.ledger import Claimed, Send

@@ -76,7 +76,7 @@ def demo(people: Annotated[int, typer.Option(help="How many people the sample CR
 @app.command("check")
 def check_files() -> None:
     """Check every campaign, template and selection; exits with 1 when something is wrong."""
-    from smp_pipelines.site.theme import theme_problems
+    from smp_pipelines.site.visitors.theme import theme_problems
 
     problems = [*check(settings()), *theme_problems(settings().project)]
     for problem in problems:

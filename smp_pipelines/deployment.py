@@ -18,7 +18,7 @@ from smp_pipelines.audience.groups import TargetGroups
 from smp_pipelines.audience.history import History
 from smp_pipelines.campaign.calendar import is_quiet
 from smp_pipelines.campaign.checks import check_project
-from smp_pipelines.campaign.content_checks import check_content
+from smp_pipelines.campaign.content.checks import check_content
 from smp_pipelines.campaign.project import StepRef, load_project
 from smp_pipelines.problems import Problem, ProjectError, SmpError
 from smp_pipelines.reporting.freshness import (

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from smp_pipelines.campaign.form import Form
+from smp_pipelines.campaign.form.models import Form
 from smp_pipelines.campaign.models import Campaign, Project
 from smp_pipelines.selection.audience_tests.models import AudienceTests
 from smp_pipelines.selection.criteria.vocabulary import json_schema as criteria_schema

@@ -15,7 +15,7 @@ import pytest
 from starlette.applications import Starlette
 
 from smp_pipelines.site.app import make_app
-from smp_pipelines.site.colleagues import add, start_session
+from smp_pipelines.site.colleagues.accounts import add, start_session
 from smp_pipelines.site.server import address, make_server, open_port
 from smp_pipelines.stores.clock import StartedAt
 from smp_pipelines.stores.postgres import PostgresGoneError, connect

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from smp_pipelines.campaign.content import ContentError
-from smp_pipelines.campaign.links import NoLinks
+from smp_pipelines.campaign.content.links import NoLinks
+from smp_pipelines.campaign.content.mail import ContentError
 from tests.support.written import PNG, Written, context
 
 TITLE = '- {type: text, text: "# Dag"}\n'

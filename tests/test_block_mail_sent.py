@@ -10,8 +10,8 @@ from pathlib import Path
 
 import psycopg
 
-from smp_pipelines.campaign.page import empty_context
-from smp_pipelines.campaign.readable import named_products
+from smp_pipelines.campaign.content.page import empty_context
+from smp_pipelines.campaign.content.readable import named_products
 from smp_pipelines.sending.context import read_contexts, read_products
 from smp_pipelines.sending.delivery import Delivering
 from smp_pipelines.stores.clock import StartedAt

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markupsafe import Markup
 
-from smp_pipelines.campaign.addresses import web_address
-from smp_pipelines.campaign.content import Content
-from smp_pipelines.campaign.page import PageContent, empty_context
-from smp_pipelines.campaign.pictures import picture_size
+from smp_pipelines.campaign.content.addresses import web_address
+from smp_pipelines.campaign.content.mail import Content
+from smp_pipelines.campaign.content.page import PageContent, empty_context
+from smp_pipelines.campaign.content.pictures import picture_size
 from tests.support.written import PNG, Written, context
 
 EVERYTHING = """\

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smp_pipelines.campaign.environment import make_environment
+from smp_pipelines.campaign.content.environment import make_environment
+from smp_pipelines.campaign.content.tracked import Tracking, is_web_address
 from smp_pipelines.campaign.project import LoadedProject, load_project
-from smp_pipelines.campaign.tracked import Tracking, is_web_address
 from smp_pipelines.sending.ledger import Claimed, Purpose, Send
 from smp_pipelines.sending.links import BadLinkError, LinkSigner
 from smp_pipelines.sending.personal import (

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smp_pipelines.campaign.content import Content, ContentError
-from smp_pipelines.campaign.content_checks import check_content
-from smp_pipelines.campaign.links import NoLinks
+from smp_pipelines.campaign.content.checks import check_content
+from smp_pipelines.campaign.content.links import NoLinks
+from smp_pipelines.campaign.content.mail import Content, ContentError
 from smp_pipelines.campaign.project import LoadedProject, StepRef, load_project
 from smp_pipelines.problems import Problem, ProjectError
 

@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smp_pipelines.campaign.content import Rendered
+from smp_pipelines.campaign.content.mail import Rendered
 from smp_pipelines.problems import SmpError
 from smp_pipelines.sending.dkim import DkimSigner
 from smp_pipelines.sending.message import MessageBuilder

@@ -14,7 +14,7 @@ from starlette.routing import Mount, Route
 from smp_pipelines.problems import SmpError
 from smp_pipelines.site.app import make_app
 from smp_pipelines.site.doors import HEALTH, SIGN_IN, is_from_here
-from smp_pipelines.site.public import is_public
+from smp_pipelines.site.visitors.mail_links import is_public
 from smp_pipelines.stores.clock import StartedAt
 from smp_pipelines.stores.settings import Settings, read_settings
 from tests.site_pages import NOW, STEP, Ask, a_house, page, running_app, serving, session_cookie

@@ -12,10 +12,10 @@ from email_validator import EmailNotValidError, validate_email
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smp_pipelines.campaign.columns import Shape, shape
-from smp_pipelines.campaign.form import Form
+from smp_pipelines.campaign.form.columns import Shape, shape
+from smp_pipelines.campaign.form.models import Form
 from smp_pipelines.crm.catalog import Catalog, Column, Table
-from smp_pipelines.site.theme import Theme
+from smp_pipelines.site.visitors.theme import Theme
 from smp_pipelines.submission.form import FormType, Posted, make_form
 from smp_pipelines.submission.rendering import render_form
 

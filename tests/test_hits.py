@@ -13,8 +13,8 @@ from starlette.requests import Request
 
 from smp_pipelines.sending.links import LinkSigner
 from smp_pipelines.sending.personal import MailLink, click_target, mail_path
-from smp_pipelines.site.hits import hit_of, network_of
 from smp_pipelines.site.source import Source
+from smp_pipelines.site.visitors.hits import hit_of, network_of
 from smp_pipelines.stores.clock import StartedAt
 from smp_pipelines.stores.settings import Settings
 from smp_pipelines.tracking.hits import Hit, HitRecorder

@@ -14,8 +14,8 @@ import dagster as dg
 import pytest
 
 from smp_pipelines.campaign.checks import check_project
-from smp_pipelines.campaign.content import Rendered, content_ref
-from smp_pipelines.campaign.content_checks import check_content
+from smp_pipelines.campaign.content.checks import check_content
+from smp_pipelines.campaign.content.mail import Rendered, content_ref
 from smp_pipelines.campaign.project import load_project
 from smp_pipelines.deployment import Deployment, check
 from smp_pipelines.operations.tick import Ticker

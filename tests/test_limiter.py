@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from smp_pipelines.campaign.models import Limit, Limits
+from smp_pipelines.campaign.policy import Limit, Limits
 from smp_pipelines.sending.limits import HORIZON, WHOLE, Limiter
 from tests.conftest import fresh_database
 from tests.support.waiting import until

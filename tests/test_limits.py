@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from smp_pipelines.campaign.models import Limits
+from smp_pipelines.campaign.policy import Limits
 from smp_pipelines.sending import ledger
 from smp_pipelines.sending.crew import Crew, Errand
 from smp_pipelines.sending.delivery import Delivery

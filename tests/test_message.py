@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smp_pipelines.campaign.content import ContentError, Rendered
+from smp_pipelines.campaign.content.mail import ContentError, Rendered
 from smp_pipelines.problems import SmpError
 from smp_pipelines.sending.message import MessageBuilder, Purpose
 from smp_pipelines.sending.quoted import quoted_printable

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markupsafe import Markup
 
-from smp_pipelines.campaign.content import ContentError
-from smp_pipelines.campaign.links import NoLinks
-from smp_pipelines.campaign.page import PageContent, empty_context
+from smp_pipelines.campaign.content.links import NoLinks
+from smp_pipelines.campaign.content.mail import ContentError
+from smp_pipelines.campaign.content.page import PageContent, empty_context
 from smp_pipelines.campaign.project import load_project
 from smp_pipelines.problems import ProjectError
 from tests.support.written import ROOT, Written, context

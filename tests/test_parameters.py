@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smp_pipelines.campaign.parameters import Parameters
+from smp_pipelines.campaign.content.parameters import Parameters
 from tests.support.written import Written, context
 
 PARAMETERS = Parameters({"voornaam": "{{ person.first_name }}", "centrum": '{{ links.to("a/b") }}', "wij": "M&M's <3"})

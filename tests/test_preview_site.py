@@ -13,7 +13,7 @@ import pytest
 from smp_pipelines.campaign.project import load_project
 from smp_pipelines.problems import SmpError
 from smp_pipelines.sending.status import change_status
-from smp_pipelines.site.preview import UnknownRecipientError, render_preview
+from smp_pipelines.site.colleagues.preview import UnknownRecipientError, render_preview
 from smp_pipelines.site.source import Source
 from smp_pipelines.stores.postgres import connect
 from smp_pipelines.stores.settings import Settings

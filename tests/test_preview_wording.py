@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smp_pipelines.campaign.models import WEEKDAYS, Schedule, Step
-from smp_pipelines.site.wording import join_words, schedule_words
+from smp_pipelines.site.colleagues.wording import join_words, schedule_words
 
 
 def a_step(**parts: object) -> Step:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from smp_pipelines.sending.decisions import decide
 from smp_pipelines.sending.status import change_status
-from smp_pipelines.site.plot import HEIGHT, WIDTH, draw_rates
+from smp_pipelines.site.colleagues.plot import HEIGHT, WIDTH, draw_rates
 from smp_pipelines.site.source import Source
 from smp_pipelines.stores.postgres import connect
 from smp_pipelines.stores.settings import Settings

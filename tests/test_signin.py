@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from smp_pipelines.problems import SmpError
 from smp_pipelines.sending.transports import Outbox, outbox
-from smp_pipelines.site import colleagues, machine
-from smp_pipelines.site.colleagues import BadSignInError
-from smp_pipelines.site.signin import own_path
+from smp_pipelines.site.colleagues import accounts, machine
+from smp_pipelines.site.colleagues.accounts import BadSignInError
+from smp_pipelines.site.colleagues.signin import own_path
 from smp_pipelines.stores.postgres import connect
 from smp_pipelines.stores.settings import Settings
 from tests.site_pages import NOW, STEP, Answer, Ask, page, serving, session_cookie
@@ -35,7 +35,7 @@ ELSEWHERE = {"Host": HOST, "X_Forwarded_For": "192.0.2.1"}
 def known_settings(settings: Settings) -> Settings:
     settings = dataclasses.replace(settings, public_url=f"https://{HOST}", mail_url="memory://sign-in")
     with connect(str(settings.postgres_url)) as connection:
-        assert colleagues.add(connection, f" {JOOST.upper()} ", "Joost", NOW, "tests")
+        assert accounts.add(connection, f" {JOOST.upper()} ", "Joost", NOW, "tests")
     return settings
 
 
@@ -58,7 +58,7 @@ def post(ask: Ask, path: str, fields: dict[str, str] | None = None, /, **headers
 
 def link_for(settings: Settings, made: datetime = NOW, address: str = JOOST) -> str:
     with connect(str(settings.postgres_url)) as connection:
-        token = colleagues.make_link(connection, address, made)
+        token = accounts.make_link(connection, address, made)
     assert token
     return f"/sign-in/{token}"
 
@@ -104,15 +104,15 @@ def test_whoever_is_no_colleague_gets_the_same_answer_and_no_mail(stranger: Ask,
 def test_an_address_cannot_be_typed_on_and_on(stranger: Ask, box: Outbox) -> None:
     answers = [post(stranger, "/sign-in", {"address": JOOST})[0] for _ in range(12)]
     assert answers == [200] * 10 + [429] * 2
-    until(lambda: len(box.mails) == colleagues.MOST_LINKS, "the mails")
+    until(lambda: len(box.mails) == accounts.MOST_LINKS, "the mails")
 
 
 def test_a_colleague_is_mailed_a_few_links_only_wherever_they_are_asked_for(known: Settings) -> None:
     with connect(str(known.postgres_url)) as connection:
-        made = [colleagues.make_link(connection, JOOST, NOW, limited=True) for _ in range(7)]
+        made = [accounts.make_link(connection, JOOST, NOW, limited=True) for _ in range(7)]
         assert [bool(token) for token in made] == [True] * 5 + [False] * 2
-        assert colleagues.make_link(connection, JOOST, NOW)
-        assert colleagues.make_link(connection, JOOST, NOW + timedelta(minutes=16), limited=True)
+        assert accounts.make_link(connection, JOOST, NOW)
+        assert accounts.make_link(connection, JOOST, NOW + timedelta(minutes=16), limited=True)
 
 
 def test_a_mail_server_that_is_away_changes_no_answer_and_shows_no_address(
@@ -147,7 +147,7 @@ def test_a_link_works_for_an_hour_and_in_one_browser(known: Settings, stranger: 
     def use(_: int) -> str:
         with connect(str(known.postgres_url)) as connection:
             try:
-                return colleagues.use_link(connection, token, NOW)
+                return accounts.use_link(connection, token, NOW)
             except BadSignInError:
                 return ""
 
@@ -203,8 +203,8 @@ def test_signing_out_ends_the_session_and_not_only_the_cookie(known: Settings, s
 
 def test_a_session_lasts_twelve_hours(known: Settings, stranger: Ask) -> None:
     with connect(str(known.postgres_url)) as connection:
-        old = colleagues.start_session(connection, None, NOW - timedelta(hours=12))
-        young = colleagues.start_session(connection, None, NOW - timedelta(hours=11, minutes=50))
+        old = accounts.start_session(connection, None, NOW - timedelta(hours=12))
+        young = accounts.start_session(connection, None, NOW - timedelta(hours=11, minutes=50))
     assert stranger("/", Cookie=f"smp_session={old}")[0] == 303
     assert stranger("/", Cookie=f"smp_session={young}")[0] == 200
 
@@ -215,14 +215,14 @@ def test_somebody_who_is_removed_is_out_at_once_and_their_links_with_them(known:
     cookie = cookie_in(headers)
     assert stranger("/", Cookie=cookie, **ELSEWHERE)[0] == 200
     with connect(str(known.postgres_url)) as connection:
-        assert colleagues.remove(connection, JOOST, NOW, "tests") == 1
-        assert colleagues.make_link(connection, JOOST, NOW) is None
+        assert accounts.remove(connection, JOOST, NOW, "tests") == 1
+        assert accounts.make_link(connection, JOOST, NOW) is None
         with pytest.raises(SmpError, match="nobody with this address"):
-            colleagues.remove(connection, JOOST, NOW, "tests")
+            accounts.remove(connection, JOOST, NOW, "tests")
     assert stranger("/", Cookie=cookie, **ELSEWHERE)[0] == 303
     assert post(stranger, path, **ELSEWHERE)[0] == 410
     with connect(str(known.postgres_url)) as connection:
-        assert colleagues.add(connection, JOOST, "Joost", NOW, "tests")
+        assert accounts.add(connection, JOOST, "Joost", NOW, "tests")
     assert stranger("/", Cookie=cookie, **ELSEWHERE)[0] == 303, "who comes back signs in anew"
 
 
@@ -245,7 +245,7 @@ def test_the_database_holds_nothing_that_one_could_sign_in_with(known: Settings,
 
 def test_a_name_is_never_markup_on_the_page(known: Settings, stranger: Ask) -> None:
     with connect(str(known.postgres_url)) as connection:
-        colleagues.add(connection, "x@theatre.example", "<script>alert(1)</script>", NOW, "tests")
+        accounts.add(connection, "x@theatre.example", "<script>alert(1)</script>", NOW, "tests")
     path = link_for(known, address="x@theatre.example")
     assert "<script" not in page(stranger, path, **ELSEWHERE)
     cookie = cookie_in(post(stranger, path, **ELSEWHERE)[1])

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from smp_pipelines.campaign.project import LoadedProject, load_project
-from smp_pipelines.site.desk import SubmissionDesk
+from smp_pipelines.site.visitors.desk import SubmissionDesk
 from smp_pipelines.stores.postgres import Connection
 from smp_pipelines.submission.form import Posted, make_form
 from smp_pipelines.submission.storing import FormStep, Outcome, Submission, Visitor, store

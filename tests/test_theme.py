@@ -17,7 +17,7 @@ from starlette.middleware import Middleware
 
 from smp_pipelines.campaign.blocks import Redirect
 from smp_pipelines.site.security import SecurityHeaders
-from smp_pipelines.site.theme import OWN, Theme, theme_problems
+from smp_pipelines.site.visitors.theme import OWN, Theme, theme_problems
 from tests.support.written import PNG
 
 Get = Callable[..., tuple[int, dict[str, str], bytes]]

@@ -250,7 +250,7 @@ def test_a_stop_between_planning_and_delivery_keeps_the_mail(house: Theatre, ser
     assert trigger(house, [1]).totals.accepted == 1
 
 
-def test_the_job_sends_and_leaves_metrics_and_report_to_the_run_that_follows(house: Theatre, server: MailServer) -> None:
+def test_the_job_sends_and_leaves_the_report_to_the_run_that_follows(house: Theatre, server: MailServer) -> None:
     house.people(2)
     house.sql("insert into crm.consent values (1, 'email', 'offers', true, now(), 'web')")
     job = build_definitions(house.deployment, StartedAt(house.now)).resolve_job_def("trigger")

@@ -12,7 +12,7 @@ from smp_pipelines.deployment import Deployment
 from smp_pipelines.sending import ledger
 from smp_pipelines.sending.given import trigger_key
 from smp_pipelines.sending.ledger import Send
-from smp_pipelines.site.recipients import test_record
+from smp_pipelines.site.colleagues.recipients import test_record
 from smp_pipelines.stores.clock import Clock
 
 TRIGGER_JOB = "trigger"

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from smp_pipelines.campaign.calendar import is_quiet
 from smp_pipelines.campaign.chain_checks import chain_problems
-from smp_pipelines.campaign.form_checks import form_problems
+from smp_pipelines.campaign.content.parameter_checks import parameter_problems
+from smp_pipelines.campaign.form.checks import form_problems
 from smp_pipelines.campaign.models import OneOffSchedule, Schedule
-from smp_pipelines.campaign.parameter_checks import parameter_problems
 from smp_pipelines.campaign.project import LoadedProject, StepRef
 from smp_pipelines.campaign.wording import did_you_mean, nearest
 from smp_pipelines.problems import Problem

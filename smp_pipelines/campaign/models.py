@@ -37,6 +37,7 @@ from smp_pipelines.campaign.fields import (
     Text,
     refusal,
 )
+from smp_pipelines.campaign.policy import FrequencyCap, Limits, Tracking
 
 Channel = Literal["email", "form", "page"]
 
@@ -318,36 +319,6 @@ class Record(FileModel):
     table: Text = Field(description="The table, e.g. crm.performance")
     key: Text = Field(description="Its key column; a selection for such a step has this column too")
     title: Text = Field(description="The column that names a row to people")
-
-
-class Limit(FileModel):
-    """How fast mails may leave, for all workers together."""
-
-    per_second: Annotated[float, Field(gt=0, le=100_000)] | None = Field(default=None, description="Mails a second")
-    connections: Annotated[int, Field(ge=1, le=1000, strict=True)] | None = Field(
-        default=None, description="Connections at once"
-    )
-
-
-class Limits(Limit):
-    """The limits of the way out for mails, and of single recipient domains."""
-
-    domains: dict[str, Limit] = Field(default_factory=dict, description="By the domain of the recipient, e.g. kpn.nl")
-
-
-class FrequencyCap(FileModel):
-    """How many mails somebody gets at most in a number of days."""
-
-    mails: Annotated[int, Field(ge=1, le=1000, strict=True)] = Field(description="At most this many mails …")
-    days: Annotated[int, Field(ge=1, le=366, strict=True)] = Field(description="… in this many days, per person")
-    exempt: tuple[Name, ...] = Field(default=(), description="Topics that are always sent and do not count")
-
-
-class Tracking(FileModel):
-    """What live mails tell about their readers."""
-
-    opens: StrictBool = Field(default=True, description="A picture of one pixel tells that a mail was opened")
-    clicks: StrictBool = Field(default=True, description="Links lead through the site, which notes the click")
 
 
 class Project(FileModel):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from smp_pipelines.campaign.document import Document, read_document
 from smp_pipelines.campaign.fields import NAME_PATTERN
-from smp_pipelines.campaign.form import Form
+from smp_pipelines.campaign.form.models import Form
 from smp_pipelines.campaign.models import Campaign, Project, Record, Step
 from smp_pipelines.campaign.wording import did_you_mean, validate
 from smp_pipelines.crm.catalog import Catalog, read_catalog

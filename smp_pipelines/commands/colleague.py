@@ -20,7 +20,7 @@ _By = Annotated[str | None, typer.Option(help="Who; default: you.")]
 @app.command("list")
 def colleague_list() -> None:
     """Everybody who may sign in, and when they did so last."""
-    from smp_pipelines.site.colleagues import read_all
+    from smp_pipelines.site.colleagues.accounts import read_all
 
     with deployment() as loaded, loaded.connection() as postgres:
         found = read_all(postgres)
@@ -42,7 +42,7 @@ def colleague_add(
     by: _By = None,
 ) -> None:
     """Let somebody sign in, by a link that is mailed to this address when they ask for it."""
-    from smp_pipelines.site.colleagues import add
+    from smp_pipelines.site.colleagues.accounts import add
 
     with deployment() as loaded, loaded.connection() as postgres:
         new = add(postgres, address, name, SystemClock().now(), by or getpass.getuser())
@@ -53,7 +53,7 @@ def colleague_add(
 @app.command("remove")
 def colleague_remove(address: _Address, by: _By = None) -> None:
     """Take somebody's access away; where they are signed in, that ends at once."""
-    from smp_pipelines.site.colleagues import remove
+    from smp_pipelines.site.colleagues.accounts import remove
 
     with deployment() as loaded, loaded.connection() as postgres:
         ended = remove(postgres, address, SystemClock().now(), by or getpass.getuser())
@@ -63,7 +63,7 @@ def colleague_remove(address: _Address, by: _By = None) -> None:
 @app.command("link")
 def colleague_link(address: _Address) -> None:
     """Print a link with which a colleague signs in once, within an hour: for when mail is of no use."""
-    from smp_pipelines.site.colleagues import make_link
+    from smp_pipelines.site.colleagues.accounts import make_link
 
     with deployment() as loaded, loaded.connection() as postgres:
         token = make_link(postgres, address, SystemClock().now())

@@ -20,8 +20,8 @@ def serve_site(
 ) -> None:
     """Run the site alone: forms, pages, and the pages for colleagues; behind a proxy, for instance. Ctrl-C ends it."""
     from smp_pipelines.operations.running import read_running
-    from smp_pipelines.site import machine
     from smp_pipelines.site.__main__ import run
+    from smp_pipelines.site.colleagues import machine
 
     current = settings()
     alone = read_running(current) is None
@@ -39,7 +39,7 @@ def serve_site(
 
 def print_sign_in() -> None:
     """Print a link with which the user of this machine signs in to the pages; good while what runs here runs."""
-    from smp_pipelines.site import machine
+    from smp_pipelines.site.colleagues import machine
 
     current = settings()
     out.print(

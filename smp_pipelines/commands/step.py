@@ -74,9 +74,9 @@ def step_preview(
     file: Annotated[Path, typer.Option(help="Where to write it.")] = Path("preview.html"),
 ) -> None:
     """Write a step's mail, form or page for one person as a page to open in a browser; nothing is sent (F09)."""
-    from smp_pipelines.site.page_preview import render_page_preview
-    from smp_pipelines.site.preview import render_preview
-    from smp_pipelines.site.theme import Theme
+    from smp_pipelines.site.colleagues.page_preview import render_page_preview
+    from smp_pipelines.site.colleagues.preview import render_preview
+    from smp_pipelines.site.visitors.theme import Theme
 
     with deployment() as loaded, loaded.connection() as postgres:
         ref, now, base = loaded.project.step(step), SystemClock().now(), loaded.settings.pages_url
@@ -105,9 +105,9 @@ def step_url(
 ) -> None:
     """Print where visitors find a form or page: the URL to share, and with --person that person's own (F10)."""
     from smp_pipelines.sending.links import LinkSigner
-    from smp_pipelines.site.preview import linked_record, missing_recipient
-    from smp_pipelines.site.urls import step_urls
-    from smp_pipelines.site.visitor import personal_context
+    from smp_pipelines.site.colleagues.preview import linked_record, missing_recipient
+    from smp_pipelines.site.colleagues.urls import step_urls
+    from smp_pipelines.site.visitors.visitor import personal_context
 
     with deployment() as loaded, loaded.connection() as postgres:
         project, settings, now = loaded.project, loaded.settings, SystemClock().now()
@@ -131,7 +131,7 @@ def step_test(
     """Send a test mail to internal test persons, in any status of the step, at any hour (F28)."""
     from smp_pipelines.sending.reasons import explain
     from smp_pipelines.sending.transport import TransportDownError
-    from smp_pipelines.site.recipients import test_record
+    from smp_pipelines.site.colleagues.recipients import test_record
 
     clock = SystemClock()
     with deployment() as loaded:

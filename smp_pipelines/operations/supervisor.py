@@ -23,7 +23,7 @@ from smp_pipelines.operations.running import AlreadyRunningError, Running, down,
 from smp_pipelines.operations.watcher import Watcher
 from smp_pipelines.operations.webserver import LOCATION, load_error
 from smp_pipelines.problems import SmpError
-from smp_pipelines.site import machine
+from smp_pipelines.site.colleagues import machine
 from smp_pipelines.stores.clock import SystemClock
 from smp_pipelines.stores.server import EmbeddedServer
 from smp_pipelines.stores.settings import Settings

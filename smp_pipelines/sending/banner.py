@@ -9,7 +9,7 @@ from functools import lru_cache
 from babel import Locale
 from jinja2 import Environment, StrictUndefined, Template
 
-from smp_pipelines.campaign.content import Rendered
+from smp_pipelines.campaign.content.mail import Rendered
 
 _BODY = re.compile(r"<body[^>]*>", re.IGNORECASE)
 

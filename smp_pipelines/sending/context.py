@@ -11,8 +11,8 @@ from psycopg.abc import Buffer, Loader
 from psycopg.rows import dict_row
 from psycopg.types.datetime import DateLoader, TimestampLoader, TimestamptzLoader
 
+from smp_pipelines.campaign.content.readable import NamedProduct
 from smp_pipelines.campaign.models import Record
-from smp_pipelines.campaign.readable import NamedProduct
 from smp_pipelines.stores.postgres import Connection
 
 Recipient = tuple[int, int | None]

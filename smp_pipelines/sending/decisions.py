@@ -7,7 +7,7 @@ from datetime import datetime
 
 from psycopg import sql
 
-from smp_pipelines.campaign.content import content_ref
+from smp_pipelines.campaign.content.mail import content_ref
 from smp_pipelines.campaign.models import Record
 from smp_pipelines.campaign.project import LoadedProject, StepRef
 from smp_pipelines.problems import SmpError

@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from smp_pipelines.campaign.content import content_ref
+from smp_pipelines.campaign.content.mail import content_ref
+from smp_pipelines.campaign.content.readable import named_products
 from smp_pipelines.campaign.project import LoadedProject
-from smp_pipelines.campaign.readable import named_products
 from smp_pipelines.sending import ledger
 from smp_pipelines.sending.crew import Crew, Errand, crew
 from smp_pipelines.sending.estate import settle_estates

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from smp_pipelines.campaign.models import Limit, Limits
+from smp_pipelines.campaign.policy import Limit, Limits
 from smp_pipelines.stores.postgres import Connection, engine_sql
 
 HORIZON = 4.0

@@ -18,7 +18,7 @@ from typing import Literal
 from urllib.parse import quote
 from uuid import UUID
 
-from smp_pipelines.campaign.content import ContentError, Rendered
+from smp_pipelines.campaign.content.mail import ContentError, Rendered
 from smp_pipelines.problems import SmpError
 from smp_pipelines.sending.dkim import DkimSigner
 from smp_pipelines.sending.quoted import quoted_printable

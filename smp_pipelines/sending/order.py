@@ -7,7 +7,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from smp_pipelines.campaign.calendar import night_since
-from smp_pipelines.campaign.readable import NamedProduct
+from smp_pipelines.campaign.content.readable import NamedProduct
 from smp_pipelines.sending.cancelling import CANCELLED, QUIET_HOURS, is_cancelled, skip_planned
 from smp_pipelines.sending.ledger import ClaimRules, Send, Waiting
 from smp_pipelines.sending.status import read_status

@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import cached_property, lru_cache, partial
 from uuid import UUID
 
-from smp_pipelines.campaign.links import Links
+from smp_pipelines.campaign.content.links import Links
 from smp_pipelines.campaign.project import LoadedProject, StepRef
 from smp_pipelines.problems import SmpError
 from smp_pipelines.sending.ledger import Send

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
-from smp_pipelines.campaign.content import Content, Rendered, content_ref
+from smp_pipelines.campaign.content.mail import Content, Rendered, content_ref
+from smp_pipelines.campaign.content.tracked import Tracking
 from smp_pipelines.campaign.project import LoadedProject
-from smp_pipelines.campaign.tracked import Tracking
 from smp_pipelines.sending.banner import with_banner
 from smp_pipelines.sending.context import full_name
 from smp_pipelines.sending.dkim import DkimSigner

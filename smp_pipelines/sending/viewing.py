@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from smp_pipelines.campaign.content import Content, ContentError, content_ref
+from smp_pipelines.campaign.content.mail import Content, ContentError, content_ref
+from smp_pipelines.campaign.content.readable import named_products
+from smp_pipelines.campaign.content.tracked import Tracking
 from smp_pipelines.campaign.project import LoadedProject, StepRef
-from smp_pipelines.campaign.readable import named_products
-from smp_pipelines.campaign.tracked import Tracking
 from smp_pipelines.sending import ledger
 from smp_pipelines.sending.context import read_contexts
 from smp_pipelines.sending.ledger import Send

@@ -20,8 +20,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
-from smp_pipelines.campaign.content import ContentError
-from smp_pipelines.campaign.models import Limits
+from smp_pipelines.campaign.content.mail import ContentError
+from smp_pipelines.campaign.policy import Limits
 from smp_pipelines.sending.answers import final_outcome
 from smp_pipelines.sending.blocking import ThreadedStream
 from smp_pipelines.sending.desk import Count, Desk

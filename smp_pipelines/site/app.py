@@ -15,17 +15,17 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from smp_pipelines.problems import ProjectError, SmpError
-from smp_pipelines.site.colleagues import Session
+from smp_pipelines.site.colleagues.accounts import Session
+from smp_pipelines.site.colleagues.pages import Pages
+from smp_pipelines.site.colleagues.person import PeoplePages
+from smp_pipelines.site.colleagues.signin import SignInPages, own_path
 from smp_pipelines.site.doors import HEALTH, SIGN_IN, Doors, is_from_here
-from smp_pipelines.site.hits import HitPages
-from smp_pipelines.site.pages import Pages
-from smp_pipelines.site.person import PeoplePages
-from smp_pipelines.site.public import PublicPages, is_public
 from smp_pipelines.site.security import SecurityHeaders
-from smp_pipelines.site.signin import SignInPages, own_path
 from smp_pipelines.site.source import Source
-from smp_pipelines.site.theme import Theme
-from smp_pipelines.site.visits import VisitPages
+from smp_pipelines.site.visitors.hits import HitPages
+from smp_pipelines.site.visitors.mail_links import PublicPages, is_public
+from smp_pipelines.site.visitors.theme import Theme
+from smp_pipelines.site.visitors.visits import VisitPages
 from smp_pipelines.stores.clock import Clock
 from smp_pipelines.stores.settings import Settings
 from smp_pipelines.tracking.hits import HitRecorder

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from smp_pipelines.site.colleagues import Session
+from smp_pipelines.site.colleagues.accounts import Session
 
 HOSTS = ("127.0.0.1", "localhost")
 """Names of this machine, under which it asks itself: a page elsewhere must not reach it by another (DNS rebinding)."""

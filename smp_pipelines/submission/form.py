@@ -18,8 +18,8 @@ from wtforms import Form as WebForm
 from wtforms.validators import StopValidation
 from wtforms.widgets import DateInput, EmailInput, TelInput, TextArea, TextInput
 
-from smp_pipelines.campaign.columns import Shape, choice_value, find, shape
-from smp_pipelines.campaign.form import Form, FormField, in_language
+from smp_pipelines.campaign.form.columns import Shape, choice_value, find, shape
+from smp_pipelines.campaign.form.models import Form, FormField, in_language
 from smp_pipelines.crm.catalog import Catalog
 from smp_pipelines.submission.reading import (
     LONGEST,

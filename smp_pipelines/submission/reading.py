@@ -15,8 +15,8 @@ from babel.dates import format_date
 from babel.numbers import format_decimal
 from email_validator import EmailNotValidError, validate_email
 
-from smp_pipelines.campaign.columns import Shape
-from smp_pipelines.campaign.form import FormField
+from smp_pipelines.campaign.form.columns import Shape
+from smp_pipelines.campaign.form.models import FormField
 from smp_pipelines.submission.words import Words
 
 Read = Callable[[str], Any]

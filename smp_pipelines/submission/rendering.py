@@ -13,7 +13,7 @@ from markupsafe import Markup
 from wtforms import Field
 from wtforms import Form as WebForm
 
-from smp_pipelines.campaign.form import FormField, in_language
+from smp_pipelines.campaign.form.models import FormField, in_language
 from smp_pipelines.submission.form import MOST_RADIOS, FormType, Question, shown
 from smp_pipelines.submission.ticket import FIELD
 

@@ -12,8 +12,8 @@ from typing import Any, LiteralString, cast
 
 from psycopg import sql
 
-from smp_pipelines.campaign.columns import PERSON, record_columns, shape, split
-from smp_pipelines.campaign.form import AddToList, Form, RemoveFromList
+from smp_pipelines.campaign.form.columns import PERSON, record_columns, shape, split
+from smp_pipelines.campaign.form.models import AddToList, Form, RemoveFromList
 from smp_pipelines.campaign.project import LoadedProject
 from smp_pipelines.crm.catalog import Column, Table
 from smp_pipelines.stores.postgres import engine_sql

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from smp_pipelines.campaign.chain import Following, what_follows
-from smp_pipelines.campaign.form import Form, in_language
+from smp_pipelines.campaign.form.models import Form, in_language
 from smp_pipelines.campaign.project import LoadedProject, StepRef
 from smp_pipelines.sending.events import CHANNEL
 from smp_pipelines.stores.postgres import Connection, engine_sql

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from smp_pipelines.campaign.checks import check_project
-from smp_pipelines.campaign.content import Content
-from smp_pipelines.campaign.content_checks import check_content
-from smp_pipelines.campaign.links import NoLinks
-from smp_pipelines.campaign.page import PageContent
+from smp_pipelines.campaign.content.checks import check_content
+from smp_pipelines.campaign.content.links import NoLinks
+from smp_pipelines.campaign.content.mail import Content
+from smp_pipelines.campaign.content.page import PageContent
 from smp_pipelines.campaign.project import LoadedProject, load_project
 from smp_pipelines.problems import Problem
 

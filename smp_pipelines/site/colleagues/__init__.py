@@ -1,0 +1,1 @@
+"""The pages for colleagues: campaigns, steps with previews, sends, people; and the way in."""

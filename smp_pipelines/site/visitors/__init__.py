@@ -1,0 +1,1 @@
+"""The pages for visitors: forms, pages, and what links in mails lead to."""

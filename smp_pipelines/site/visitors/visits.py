@@ -1,0 +1,334 @@
+"""Visits: the forms and pages of campaigns: shareable and personal URLs, and what comes after (F10, F12).
+
+A GET changes nothing but a row in smp.hit. A POST is answered with a redirect once the answers are durable. The path
+of a good POST does no work that could be done before: the project, its forms and its statements are kept, and what
+comes in at the same time is written in one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+from markupsafe import Markup
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
+from wtforms import Form as WebForm
+
+from smp_pipelines.campaign.blocks import Redirect
+from smp_pipelines.sending.links import BadLinkError
+from smp_pipelines.sending.personal import (
+    AfterLink,
+    ExpiredLinkError,
+    PersonalLink,
+    after_path,
+    read_after,
+    read_personal,
+)
+from smp_pipelines.sending.status import read_status
+from smp_pipelines.site.bodies import read_pairs
+from smp_pipelines.site.connections import KeptConnections
+from smp_pipelines.site.security import is_from_elsewhere
+from smp_pipelines.site.source import Source
+from smp_pipelines.site.visitors.confirmations import Confirmations
+from smp_pipelines.site.visitors.desk import SubmissionDesk
+from smp_pipelines.site.visitors.hits import hit_of
+from smp_pipelines.site.visitors.limiting import FormLimits
+from smp_pipelines.site.visitors.messages import Messages, ToldError
+from smp_pipelines.site.visitors.theme import Theme
+from smp_pipelines.site.visitors.visited import Visited, VisitedProject, VisitedStep
+from smp_pipelines.site.visitors.visitor import (
+    VisitorLinks,
+    is_still_known,
+    last_day,
+    personal_context,
+    prefilled,
+    read_submission,
+    typed_context,
+    unknown_context,
+)
+from smp_pipelines.stores.clock import Clock
+from smp_pipelines.submission.form import Posted
+from smp_pipelines.submission.rendering import render_form
+from smp_pipelines.submission.storing import Submission, Visitor
+from smp_pipelines.submission.ticket import FIELD, BadTicketError, OldTicketError, Ticket, read_key
+from smp_pipelines.submission.words import minutes, words
+from smp_pipelines.tracking.hits import HitRecorder
+
+
+class _AgainError(Exception):
+    """The form has to be sent again. ticket: the hidden field, if it may be used again; message: about all of it."""
+
+    def __init__(self, status: int, message: str, ticket: str = "", headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.ticket = ticket
+        self.headers = dict(headers or {})
+
+
+class VisitPages:
+    """The endpoints of forms and pages. `close` writes what waits and gives the connections back."""
+
+    def __init__(
+        self, source: Source, clock: Clock, theme: Theme, hits: HitRecorder, limits: FormLimits | None = None
+    ) -> None:
+        self._source = source
+        self._clock = clock
+        self._theme = theme
+        self._hits = hits
+        self._limits = limits or FormLimits()
+        self._visited = Visited(source)
+        self._reading = KeptConnections(source.connection)
+        self._desk = SubmissionDesk(source.writing)
+        self._messages = Messages(source, theme)
+        self._confirmations = Confirmations(source, clock, theme, self._messages)
+
+    def routes(self) -> list[Route]:
+        """Give every address of forms and pages."""
+        both = ["GET", "POST"]
+        return [
+            Route("/s/{campaign}/{step}", self._told(self._shared), methods=both),
+            Route("/p/{token}", self._told(self._personal), methods=both),
+            Route("/t/{token}", self._told(self._after), methods=["GET"]),
+            Route("/y/{token}", self._told(self._confirmations.answer), methods=both),
+        ]
+
+    def close(self) -> None:
+        """Write what waits to be stored, and close the connections."""
+        self._desk.close()
+        self._reading.close()
+
+    def _told(self, answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+        """An endpoint whose refusals are pages in words."""
+
+        async def told(request: Request) -> Response:
+            try:
+                return await answer(request)
+            except ToldError as refusal:
+                return await run_in_threadpool(self._messages.page, refusal)
+
+        return told
+
+    async def _project(self) -> VisitedProject:
+        fresh = self._visited.fresh()
+        return fresh if fresh is not None else await run_in_threadpool(self._visited.now)
+
+    async def _shared(self, request: Request) -> Response:
+        """A form or page by its shareable URL: nobody is known (F10)."""
+        parts = request.path_params
+        step = (await self._project()).step(f"{parts['campaign']}/{parts['step']}")
+        if step is None:
+            raise ToldError(404, "nothing_here")
+        if request.method == "POST":
+            return await self._submitted(request, step, None)
+        return await run_in_threadpool(self._show, request, step, None)
+
+    async def _personal(self, request: Request) -> Response:
+        """A form or page of one person, by a signed URL (F10)."""
+        try:
+            link = read_personal(self._source.signer, request.path_params["token"], self._clock.now())
+        except ExpiredLinkError as error:
+            raise ToldError(410, "expired_link") from error
+        except BadLinkError as error:
+            raise ToldError(400, "bad_link") from error
+        step = (await self._project()).step(link.step)
+        if step is None:
+            raise ToldError(410, "step_stopped")
+        if request.method == "POST":
+            return await self._submitted(request, step, link)
+        return await run_in_threadpool(self._show, request, step, link)
+
+    async def _after(self, request: Request) -> Response:
+        """The page after a form."""
+        try:
+            link = read_after(self._source.signer, request.path_params["token"])
+        except BadLinkError as error:
+            raise ToldError(400, "bad_link") from error
+        step = (await self._project()).step(link.step)
+        if step is None or step.form_step is not None:
+            raise ToldError(200, "stored")
+        return await run_in_threadpool(self._show_after, request, step, link)
+
+    async def _submitted(self, request: Request, step: VisitedStep, link: PersonalLink | None) -> Response:
+        """Take a form: check where it comes from and what it says, store it, and lead to the page that follows."""
+        if step.form_type is None or step.form_step is None:
+            raise HTTPException(405)
+        if is_from_elsewhere(request):
+            raise ToldError(403, "from_elsewhere", step.language)
+        if step.is_closed and link is None:
+            raise ToldError(403, "needs_link", step.language)
+        posted = Posted(await self._pairs(request, step))
+        try:
+            key = self._accepted(request, step, link, posted)
+            if key is None:
+                return self._thanks(step, 0)
+            answers = step.form_type.read(posted)
+            if answers is None:
+                raise _AgainError(422, "", posted.get(FIELD, ""))
+        except _AgainError as again:
+            return await run_in_threadpool(self._again, request, step, link, posted, again)
+        came_by = Visitor(link.person_id, link.record_id, link.send_id) if link else None
+        outcome = await self._desk.put(Submission(key, step.form_step, answers, self._clock.now(), came_by))
+        if outcome == "closed":
+            return await run_in_threadpool(self._show, request, step, link)
+        if outcome == "gone":
+            raise ToldError(410, "gone_person", step.language)
+        return self._thanks(step, outcome)
+
+    def _accepted(self, request: Request, step: VisitedStep, link: PersonalLink | None, posted: Posted) -> UUID | None:
+        """The key of a submission that may be stored; None of one that a program filled in. Raises _AgainError."""
+        said = words(step.language)
+        ticket = posted.get(FIELD, "")
+        wait = self._limits.wait(request.client.host if request.client else "", step.ref.key)
+        if wait:
+            message = said["too_many"].format(minutes=minutes(said, wait))
+            raise _AgainError(429, message, ticket, {"Retry-After": str(wait)})
+        if step.form_type is None or posted.get(step.form_type.trap):
+            return None
+        person_id = link.person_id if link else None
+        try:
+            return read_key(self._source.signer, ticket, step.ref.key, person_id, self._clock.now())
+        except BadTicketError as error:
+            raise _AgainError(400, said["ticket_missing"]) from error
+        except OldTicketError as error:
+            raise _AgainError(400, said["ticket_old"]) from error
+
+    async def _pairs(self, request: Request, step: VisitedStep) -> list[tuple[str, str]]:
+        try:
+            return await read_pairs(request)
+        except HTTPException as error:
+            raise ToldError(error.status_code, "too_large", step.language) from error
+
+    def _thanks(self, step: VisitedStep, submission_id: int) -> Response:
+        page = step.form_step.following.page if step.form_step else None
+        link = AfterLink(page.key if page else step.ref.key, submission_id)
+        return RedirectResponse(after_path(self._source.signer, link), 303)
+
+    def _again(
+        self, request: Request, step: VisitedStep, link: PersonalLink | None, posted: Posted, again: _AgainError
+    ) -> Response:
+        """The form once more, with the answers kept and what is wrong with them."""
+        filled = step.form_type.fill(posted) if step.form_type else None
+        answer = self._show(request, step, link, filled, again.ticket, again.message)
+        answer.status_code = again.status
+        answer.headers.update(again.headers)
+        return answer
+
+    def _show(
+        self,
+        request: Request,
+        step: VisitedStep,
+        link: PersonalLink | None,
+        filled: WebForm | None = None,
+        ticket: str = "",
+        message: str = "",
+    ) -> Response:
+        """A form or page, for the person of a link or for somebody unknown; only while its step is live."""
+        project, ref = step.project, step.ref
+        with self._reading.lend() as connection:
+            self._refuse_not_live(connection, step)
+            if link is None:
+                if step.is_closed:
+                    raise ToldError(403, "needs_link", step.language)
+                context = unknown_context(connection, project, ref)
+            else:
+                record_id = link.record_id if ref.step.record else None
+                found = personal_context(connection, project, ref, link.person_id, record_id)
+                if found is None:
+                    raise ToldError(410, "gone_person", step.language)
+                context = found
+            if step.form_type is not None and filled is None:
+                form = step.form_type.form
+                known = prefilled(connection, project, form, context, link.person_id) if link else None
+                filled = step.form_type.fill(known=known)
+        if request.method != "POST":
+            self._note(request, step, link)
+        markup = self._form(step, link, filled, ticket, message) if filled is not None else None
+        context["links"] = VisitorLinks(self._source.signer, project, ref, link)
+        return self._page(step, context, markup, wrong=bool(message) or bool(filled and filled.errors))
+
+    def _show_after(self, request: Request, step: VisitedStep, link: AfterLink) -> Response:
+        """The page after a form: of the person, shortly after a form by a personal link; else of what was typed."""
+        project, ref = step.project, step.ref
+        now = self._clock.now()
+        with self._reading.lend() as connection:
+            if read_status(connection, ref.key).status != "live":
+                raise ToldError(200, "stored", step.language)
+            after = read_submission(connection, link.submission_id)
+            personal: PersonalLink | None = None
+            context: dict[str, Any] | None = None
+            if after is not None and is_still_known(after, now):
+                record_id = after.record_id if ref.step.record else None
+                context = personal_context(connection, project, ref, after.person_id, record_id)
+                if context is not None:
+                    personal = PersonalLink(
+                        ref.key, after.person_id, after.record_id, after.send_id, last_day(project, now)
+                    )
+            if context is None:
+                context = typed_context(connection, project, ref, after)
+        self._hits.note(
+            hit_of(
+                request,
+                self._clock,
+                "page",
+                step=ref.key,
+                person_id=after.person_id if after else None,
+                record_id=after.record_id if after else None,
+                send_id=after.send_id if after else None,
+                submission_id=link.submission_id if after else None,
+            )
+        )
+        context["links"] = VisitorLinks(self._source.signer, project, ref, personal)
+        return self._page(step, context)
+
+    def _refuse_not_live(self, connection: psycopg.Connection[Any], step: VisitedStep) -> None:
+        status = read_status(connection, step.ref.key).status
+        if status == "stopped":
+            raise ToldError(410, "step_stopped", step.language)
+        if status != "live":
+            raise ToldError(404, "not_open", step.language)
+
+    def _form(self, step: VisitedStep, link: PersonalLink | None, filled: WebForm, ticket: str, message: str) -> Markup:
+        if step.form_type is None:
+            return Markup("")
+        person_id = link.person_id if link else None
+        new = Ticket(step.ref.key, person_id, self._clock.now(), uuid4())
+        return render_form(
+            self._theme, step.form_type, filled, ticket=ticket or new.sign(self._source.signer), message=message
+        )
+
+    def _note(self, request: Request, step: VisitedStep, link: PersonalLink | None) -> None:
+        self._hits.note(
+            hit_of(
+                request,
+                self._clock,
+                "form" if step.form_type is not None else "page",
+                step=step.ref.key,
+                person_id=link.person_id if link else None,
+                record_id=link.record_id if link else None,
+                send_id=link.send_id if link else None,
+            )
+        )
+
+    def _page(
+        self, step: VisitedStep, context: Mapping[str, Any], form: Markup | None = None, *, wrong: bool = False
+    ) -> Response:
+        rendered = step.content.render(context, form)
+        redirect: Redirect | None = step.ref.step.redirect
+        return HTMLResponse(
+            self._theme.page(
+                project=step.project.settings,
+                language=step.language,
+                title=self._messages.error_title(rendered.title, step.language) if wrong else rendered.title,
+                body=rendered.body,
+                redirect=redirect,
+                kind="form" if step.form_type is not None else "page",
+            ),
+            headers={"X-Robots-Tag": "noindex, nofollow"},
+        )
