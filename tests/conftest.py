@@ -37,7 +37,7 @@ _LONGEST = (
     *("test_daemon.py", "test_dagster_faults.py", "test_demo.py", "test_faults.py", "test_bench.py"),
     *("test_main_job.py", "test_internal_send.py", "test_frequency_cap.py", "test_limits.py", "test_mirror.py"),
     *("test_target_group_dagster.py", "test_audience_tests_overruling.py", "test_why.py", "test_target_group.py"),
-    *("test_bench_audiences.py", "test_cdnow.py", "test_comparing_history.py", "test_freshness.py"),
+    *("test_launcher.py", "test_bench_audiences.py", "test_cdnow.py", "test_comparing_history.py", "test_freshness.py"),
     *("test_supervisor.py", "test_server.py", "test_delivery.py", "test_consent.py", "test_send_metadata.py"),
 )
 """Files that take longest begin first, so that no process waits for another at the end."""

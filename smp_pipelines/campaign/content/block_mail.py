@@ -34,7 +34,8 @@ def mail_source(ref: StepRef, project: LoadedProject) -> Source:
     """The MJML of a step's mail: its blocks in the layout. Raises ProjectError when a file cannot be used."""
     writer = Writer(ref, project)
     own = project.campaigns_folder / LAYOUT
-    file = own if own.is_file() else Path(str(resources.files("smp_pipelines.campaign.content") / "layout" / "mail.mjml"))
+    default = resources.files("smp_pipelines.campaign.content") / "layout" / "mail.mjml"
+    file = own if own.is_file() else Path(str(default))
     folder = project.campaigns_folder if own.is_file() else file.parent
     source = read_source(file, folder, writer.parameters)
     if len(_PLACE.findall(source.text)) != 1:
