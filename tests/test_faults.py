@@ -297,7 +297,8 @@ def kill_postgres(server: EmbeddedServer) -> None:
     postmaster = int((server.data / "postmaster.pid").read_text(encoding="utf-8").splitlines()[0])
     family = [psutil.Process(postmaster), *psutil.Process(postmaster).children(recursive=True)]
     for each in family:
-        each.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):  # those whose parent is gone end by themselves
+            each.kill()
     psutil.wait_procs(family)
 
 
