@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import psycopg
 import pytest
 from playwright.sync_api import Page, expect
 
 from smp_pipelines.sending.status import change_status
-from smp_pipelines.stores.postgres import connect
+from smp_pipelines.stores.postgres import Connection, connect
 from smp_pipelines.stores.server import EmbeddedServer
 from tests.support.browser import PHONE, Visitor, assert_valid
 from tests.support.inbox import recipients
@@ -53,8 +53,36 @@ READ = f"{MAILED} and m.state = 'accepted' and m.settled_at < clock_timestamp() 
 """Mails that somebody had the time to open: who clicks within two seconds is a program that looks for viruses."""
 
 
+@dataclass(frozen=True)
+class House:
+    """What runs, and a connection to its database."""
+
+    up: Up
+    books: Connection
+
+    def sql(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        return self.books.execute(statement, values).fetchall()  # type: ignore[call-overload]
+
+    def smp(self, *arguments: str) -> str:
+        """An `smp` command on what runs; what it told."""
+        command = start_smp(self.up.environment, *arguments)
+        told, _ = command.communicate(PATIENCE)
+        assert command.returncode == 0, told
+        return told
+
+    def place(self, name: str, path: str) -> str:
+        return f"http://127.0.0.1:{self.up.environment[name]}{path}"
+
+    def moments(self, person: int) -> set[tuple[str, str]]:
+        return set(self.sql("select step, kind from smp.reaction where person_id = %s", person))
+
+    def got(self, address: str) -> int:
+        """How many mails are in the inbox for somebody."""
+        return recipients(self.up.home).count(address)
+
+
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """Everything runs, the steps are live, and yesterday two people saw Hamlet."""
     with surroundings(tmp_path_factory.mktemp("visit")) as around:
         up = around.start()
@@ -65,24 +93,9 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
                 connection.execute(statement, values)  # type: ignore[call-overload]
             for step in STEPS:
                 change_status(connection, step, "live", now - timedelta(days=1), "joost")
-        yield up
-
-
-def sql(house: Up, statement: str, *values: object) -> list[tuple[Any, ...]]:
-    with psycopg.connect(EmbeddedServer(house.home).url(), autocommit=True) as connection:
-        return connection.execute(statement, values).fetchall()  # type: ignore[call-overload]
-
-
-def smp(house: Up, *arguments: str) -> str:
-    """An `smp` command on what runs; what it told."""
-    command = start_smp(house.environment, *arguments)
-    told, _ = command.communicate(PATIENCE)
-    assert command.returncode == 0, told
-    return told
-
-
-def place(house: Up, name: str, path: str = "") -> str:
-    return f"http://127.0.0.1:{house.environment[name]}{path}"
+            connection.commit()
+            connection.autocommit = True
+            yield House(up, connection)
 
 
 def phone(visitor: Visitor) -> Page:
@@ -93,9 +106,9 @@ def phone(visitor: Visitor) -> Page:
     return page
 
 
-def read_mail(house: Up, page: Page, to: str, subject: str) -> None:
+def read_mail(house: House, page: Page, to: str, subject: str) -> None:
     """Open the mail with this subject in the inbox."""
-    page.goto(place(house, "SMP_INBOX_PORT", f"/?query={to}"))
+    page.goto(house.place("SMP_INBOX_PORT", f"/?query={to}"))
     page.get_by_role("link", name=subject).click()
     page.get_by_role("heading", name=subject).wait_for()
     page.wait_for_load_state()  # with its frame: a click on what is still being laid out goes astray
@@ -108,13 +121,9 @@ def follow(page: Page, link: str) -> Page:
     return opened.value
 
 
-def moments(house: Up, person: int) -> set[tuple[str, str]]:
-    return set(sql(house, "select step, kind from smp.reaction where person_id = %s", person))
-
-
-def test_somebody_signs_up_confirms_is_welcomed_and_chooses_what_to_get(house: Up, visitor: Visitor) -> None:
+def test_somebody_signs_up_confirms_is_welcomed_and_chooses_what_to_get(house: House, visitor: Visitor) -> None:
     page = phone(visitor)
-    page.goto(place(house, "SMP_PREVIEW_PORT", "/s/welcome/signup"))
+    page.goto(house.place("SMP_PREVIEW_PORT", "/s/welcome/signup"))
     visitor.look(page, "sign_up")
     visitor.look(visitor.open(page.url, user_agent=AGENT), "sign_up_at_a_desk")
     page.get_by_label("Uw e-mailadres").fill(SANNE)
@@ -129,7 +138,7 @@ def test_somebody_signs_up_confirms_is_welcomed_and_chooses_what_to_get(house: U
     page.get_by_role("heading", name="Nog één stap, Sanne").wait_for()
     visitor.look(page, "check_your_mail")
 
-    until(lambda: SANNE in recipients(house.home), "the mail that asks to confirm")
+    until(lambda: house.got(SANNE), "the mail that asks to confirm")
     read_mail(house, page, SANNE, "Bevestig uw aanmelding voor de nieuwsbrief")
     visitor.look(page, "mail_to_confirm")
     asked = follow(page, "Ja, meld mij aan")
@@ -143,8 +152,8 @@ def test_somebody_signs_up_confirms_is_welcomed_and_chooses_what_to_get(house: U
     assert granted(house) == [("newsletter", "double_opt_in")]
     asked.wait_for_url("https://www.schouwburg.example/")
 
-    ((sanne,),) = sql(house, "select person_id from crm.person where email = %s", SANNE)
-    until(lambda: sql(house, READ, sanne, "welcome/welcome") == [(1,)], "the welcome mail")
+    ((sanne,),) = house.sql("select person_id from crm.person where email = %s", SANNE)
+    until(lambda: house.sql(READ, sanne, "welcome/welcome") == [(1,)], "the welcome mail")
     read_mail(house, page, SANNE, "Welkom bij De Linde, Sanne")
     visitor.look(page, "welcome_mail")
     centre = follow(page, "uw voorkeurencentrum")
@@ -163,12 +172,12 @@ def test_somebody_signs_up_confirms_is_welcomed_and_chooses_what_to_get(house: U
     assert_valid(visitor.html)
 
 
-def granted(house: Up) -> list[tuple[str, str]]:
+def granted(house: House) -> list[tuple[str, str]]:
     query = "select topic, source from crm.consent join crm.person using (person_id) where email = %s and granted"
-    return sorted(sql(house, query, SANNE))
+    return sorted(house.sql(query, SANNE))
 
 
-def kept(house: Up, visitor: Visitor, person: int) -> None:
+def kept(house: House, visitor: Visitor, person: int) -> None:
     """What colleagues then see of somebody: every contact moment, once."""
     told = {
         ("welcome/signup", "form_submitted"),
@@ -180,8 +189,8 @@ def kept(house: Up, visitor: Visitor, person: int) -> None:
         ("preferences/centre", "form_submitted"),
         ("preferences/saved", "page_seen"),
     }
-    until(lambda: told <= moments(house, person), "the contact moments")
-    way_in = re.search(r"sign in +(http\S+)", house.told())
+    until(lambda: told <= house.moments(person), "the contact moments")
+    way_in = re.search(r"sign in +(http\S+)", house.up.told())
     assert way_in
     page = visitor.open(way_in[1])
     page.get_by_role("button", name="Sign in").click()
@@ -194,19 +203,19 @@ def kept(house: Up, visitor: Visitor, person: int) -> None:
         rows.filter(has_text=what).first.wait_for()
     expect(rows.filter(has_text="Mail sent")).to_have_count(2)
     visitor.look(page, "person")
-    shown = smp(house, "person", "show", str(person))
+    shown = house.smp("person", "show", str(person))
     for step, kind in told:
         assert re.search(rf"{step} +{kind}", shown), shown
 
 
-def test_who_fills_in_the_survey_is_thanked_and_who_stops_half_way_is_reminded(house: Up, visitor: Visitor) -> None:
-    today = datetime.now(house.zone)
-    smp(house, "tick", "--at", f"{today:%Y-%m-%d} 10:00")
-    assert {ANNA, BRAM} <= set(recipients(house.home))
+def test_who_fills_in_the_survey_is_thanked_and_who_stops_half_way_is_reminded(house: House, visitor: Visitor) -> None:
+    today = datetime.now(house.up.zone)
+    house.smp("tick", "--at", f"{today:%Y-%m-%d} 10:00")
+    assert (house.got(ANNA), house.got(BRAM)) == (1, 1)
     page = phone(visitor)
     read_mail(house, page, ANNA, "Wat vond u van Hamlet?")
     page.get_by_role("link", name="Load them").click()
-    until(lambda: ("feedback/aftermail", "opened") in moments(house, ANNAS_ID), "that the mail was opened")
+    until(lambda: ("feedback/aftermail", "opened") in house.moments(ANNAS_ID), "that the mail was opened")
     visitor.look(page, "after_mail")
     survey = follow(page, "Vertel het ons")
     survey.get_by_role("heading", name="Hoe was Hamlet?").wait_for()
@@ -218,19 +227,17 @@ def test_who_fills_in_the_survey_is_thanked_and_who_stops_half_way_is_reminded(h
     survey.get_by_role("heading", name="Dank u wel").wait_for()
     visitor.look(survey, "survey_thanks")
     survey.wait_for_url("https://www.schouwburg.example/agenda")
-    answers = sql(house, "select person_id, performance_id, rating, remark from crm.survey_answer")
+    answers = house.sql("select person_id, performance_id, rating, remark from crm.survey_answer")
     assert answers == [(ANNAS_ID, HAMLET, 5, "Wat een avond! <b>Dank</b>")]
 
     brams = phone(visitor)
     read_mail(house, brams, BRAM, "Wat vond u van Hamlet?")
     follow(brams, "Vertel het ons").get_by_role("heading", name="Hoe was Hamlet?").wait_for()
-    until(lambda: ("feedback/survey", "form_opened") in moments(house, BRAMS_ID), "that Bram opened the survey")
-    until(lambda: ("feedback/thanks", "page_seen") in moments(house, ANNAS_ID), "that Anna was thanked")
-    smp(house, "tick", "--at", f"{today + timedelta(days=2):%Y-%m-%d} 11:00")
-    reminded = sql(
-        house, "select person_id from smp.message join smp.send using (send_id) where step = 'feedback/reminder'"
-    )
-    assert reminded == [(BRAMS_ID,)]
+    until(lambda: ("feedback/survey", "form_opened") in house.moments(BRAMS_ID), "that Bram opened the survey")
+    until(lambda: ("feedback/thanks", "page_seen") in house.moments(ANNAS_ID), "that Anna was thanked")
+    house.smp("tick", "--at", f"{today + timedelta(days=2):%Y-%m-%d} 11:00")
+    query = "select person_id from smp.message join smp.send using (send_id) where step = 'feedback/reminder'"
+    assert house.sql(query) == [(BRAMS_ID,)]
     read_mail(house, brams, BRAM, "U was bijna klaar")
     again = follow(brams, "Maak het af")
     again.get_by_role("heading", name="Hoe was Hamlet?").wait_for()

@@ -9,6 +9,7 @@ from smp_pipelines.assets.facts import SEND_KEY_TAG, STEP_TAG, RunFacts, read_fa
 from smp_pipelines.assets.sends import send_key
 from smp_pipelines.assets.triggers import deliver
 from smp_pipelines.deployment import Deployment
+from smp_pipelines.problems import SmpError
 from smp_pipelines.sending import ledger
 from smp_pipelines.sending.ledger import Send
 from smp_pipelines.stores.clock import Clock
@@ -42,9 +43,17 @@ def submissions_job(deployment: Deployment, clock: Clock) -> dg.JobDefinition:
     @dg.op(name=OP, description="Plan from the events, deliver, settle; then take what comes in the next moment.")
     def send_submissions(context: dg.OpExecutionContext, config: SubmissionsConfig) -> None:
         facts = read_facts(context.run, lambda: clock)
+        failures: list[str] = []
         with told():
             for send in _sends(deployment, facts, config.linger_seconds):
-                _send(context, deployment, facts, send)
+                try:
+                    _send(context, deployment, facts, send)
+                except SmpError as error:
+                    # the sends that were taken with it do not wait for it
+                    failures.append(f"{send.send_key}: {error}")
+                    context.log.error(failures[-1])
+            if failures:
+                raise SmpError("; ".join(failures))
 
     @dg.job(name=SUBMISSIONS_JOB, description="Trigger sends: what follows a submission, by the sensor `submissions`")
     def submissions() -> None:

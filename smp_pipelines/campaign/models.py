@@ -186,7 +186,7 @@ class Step(FileModel):
         description="email only: what people can say yes or no to: a name under `topics` in smp.yaml",
     )
     deduplicate: StrictBool = Field(
-        default=True, description="One mail per e-mail address (F24); an internal step: left out means no"
+        default=True, description="One mail per e-mail address (F24); an internal or trigger step: left out means no"
     )
     internal: Internal | None = Field(
         default=None, description="Makes this an internal send: `selection` names the colleagues (F26)"
@@ -207,8 +207,13 @@ class Step(FileModel):
     @model_validator(mode="before")
     @classmethod
     def _every_record_is_shown(cls, written: Any) -> Any:
-        """Colleagues want to see the mail of every record, so an internal step does not de-duplicate by itself."""
-        if isinstance(written, dict) and written.get("internal") is not None and "deduplicate" not in written:
+        """An internal step shows the mail of every record, and a trigger step answers everybody who asked.
+
+        So these do not de-duplicate by themselves: who else happened to ask at the same moment must not matter.
+        """
+        if not isinstance(written, dict) or "deduplicate" in written:
+            return written
+        if written.get("internal") is not None or written.get("send") == "trigger":
             return {**written, "deduplicate": False}
         return written
 

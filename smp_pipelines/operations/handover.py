@@ -25,7 +25,7 @@ GO = b"go\n"
 LONGEST_REQUEST = 1 << 20
 _LONGEST_PATH = 100
 """Bytes that the address of a socket may have, everywhere."""
-_PATIENCE = 20.0
+PATIENCE = 20.0
 """Seconds: a warm process that has just been started, or loads an edited project, takes three or four."""
 _APART = 5.0
 """Seconds between two readings of the moment at which a process began, when the clock was set in between."""
@@ -109,7 +109,7 @@ class Offer:
 def offered(home: Path, run_id: str, arguments: str) -> Iterator[Offer]:
     """A process for this run, which ends if it is not told to go in the block. Raises NobodyThereError."""
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(_PATIENCE)
+        connection.settimeout(PATIENCE)
         try:
             path = address(home)
             if path.stat().st_uid != os.getuid():

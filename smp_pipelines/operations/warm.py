@@ -20,7 +20,7 @@ from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
-from smp_pipelines.operations.handover import address
+from smp_pipelines.operations.handover import PATIENCE, address
 from smp_pipelines.stores.fingerprint import Fingerprint, fingerprint
 
 DEFINITIONS = "smp_pipelines.definitions"
@@ -148,6 +148,10 @@ class Keeper:
         """Give those who wait to a worker with the files as they are now, or to one that there is after a while."""
         while self._waiting:
             since, connection = self._waiting[0]
+            if time.monotonic() - since > PATIENCE:
+                self._waiting.popleft()
+                connection.close()  # whoever asked has given up
+                continue
             if self._is_outdated() and (self._current is None or time.monotonic() - since < _LONGEST_WAIT):
                 return  # `_follow` starts a worker
             self._waiting.popleft()

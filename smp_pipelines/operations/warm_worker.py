@@ -110,10 +110,13 @@ class Forker:
 def _run(connection: socket.socket, run_id: str, arguments: str) -> None:
     from smp_pipelines.operations.launcher import execute
 
-    connection.sendall(RunProcess.own(run_id).written().encode() + b"\n")
-    connection.settimeout(None)
-    if connection.recv(len(GO)) != GO:
-        return
+    try:
+        connection.sendall(RunProcess.own(run_id).written().encode() + b"\n")
+        connection.settimeout(None)
+        if connection.recv(len(GO)) != GO:
+            return
+    except OSError:
+        return  # the launcher has given up: it has the run started elsewhere
     connection.close()
     execute(arguments)
 

@@ -30,6 +30,17 @@ class ExpiredLinkError(SmpError):
         super().__init__("this link is too old to be used; ask for a new one")
 
 
+def refuse_expired(project: LoadedProject, send: Send, now: datetime) -> None:
+    """Raise ExpiredLinkError for what was in a mail that is older than personal links last (personal_links_days)."""
+    if now - send.moment > timedelta(days=project.settings.personal_links_days):
+        raise ExpiredLinkError
+
+
+def is_about_the_same(step: StepRef, other: StepRef) -> bool:
+    """Whether two steps are about the same kind of record: only then is the id of one that of the other."""
+    return step.step.record is not None and step.step.record == other.step.record
+
+
 @dataclass(frozen=True)
 class PersonalLink:
     """What a personal URL of a form or a page says (F10). `send_id`: the send whose mail it was in, if it was."""
@@ -186,7 +197,8 @@ class StepLinks:
         ref = self._project.step(step if "/" in step else f"{self._ref.campaign}/{step}")
         if ref.step.is_mail:
             raise SmpError(f"{ref.key} is a mail: only a form or a page has a personal link")
-        link = PersonalLink(ref.key, reader.person_id, reader.record_id, self.send_id, self._last_day)
+        record_id = reader.record_id if is_about_the_same(ref, self._ref) else None
+        link = PersonalLink(ref.key, reader.person_id, record_id, self.send_id, self._last_day)
         return self.site_url + personal_path(self.signer, link)
 
     def in_mail(self, purpose: str, reader: Reader) -> str:

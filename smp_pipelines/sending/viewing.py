@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from smp_pipelines.campaign.content.mail import Content, ContentError, content_ref
 from smp_pipelines.campaign.content.readable import named_products
 from smp_pipelines.campaign.content.tracked import Tracking
@@ -10,7 +12,7 @@ from smp_pipelines.sending import ledger
 from smp_pipelines.sending.context import read_contexts
 from smp_pipelines.sending.ledger import Send
 from smp_pipelines.sending.links import LinkSigner
-from smp_pipelines.sending.personal import MailLink, Reader, StepLinks
+from smp_pipelines.sending.personal import MailLink, Reader, StepLinks, refuse_expired
 from smp_pipelines.sending.unsubscribing import UnknownMailError
 from smp_pipelines.stores.postgres import Connection
 
@@ -25,11 +27,11 @@ class MailViewer:
         self._signer = signer
         self._compiled: tuple[LoadedProject | None, dict[tuple[str, bool], Content]] = (None, {})
 
-    def html(self, connection: Connection, project: LoadedProject, link: MailLink) -> str:
+    def html(self, connection: Connection, project: LoadedProject, link: MailLink, now: datetime) -> str:
         """The html of a mail for its reader, with links that work and without the picture that tells of opening.
 
         Raises UnknownMailError when the ledger, the files or the CRM know the mail, its step or its reader no
-        more, and ProjectError when the step's templates cannot be used.
+        more, ExpiredLinkError for a mail of long ago, and ProjectError when the step's templates cannot be used.
         """
         row = connection.execute(
             "select person_id, record_id from smp.message where send_id = %s and recipient_key = %s",
@@ -39,6 +41,7 @@ class MailViewer:
             raise UnknownMailError(_GONE)
         reader = Reader(link.recipient_key, *row)
         send = ledger.read_send(connection, link.send_id)
+        refuse_expired(project, send, now)
         ref = next((ref for ref in project.steps() if ref.key == send.step), None)
         if ref is None:
             raise UnknownMailError(_GONE)

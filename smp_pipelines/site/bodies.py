@@ -22,7 +22,10 @@ async def read_form(request: Request) -> dict[str, str]:
     A mail program may post either kind of form (RFC 8058, section 3.2). HTTPException 413 when there is more
     than LONGEST bytes, which are not read.
     """
-    return {name.lower(): value for name, value in await _pairs(request, LONGEST, _FIELDS)}
+    body = await _body(request, LONGEST)
+    kind = request.headers.get("content-type", "")
+    multipart = kind.lower().startswith("multipart/form-data")
+    return {name.lower(): value for name, value in (_multipart(kind, body) if multipart else _encoded(body, _FIELDS))}
 
 
 async def read_pairs(request: Request) -> list[tuple[str, str]]:
@@ -31,19 +34,19 @@ async def read_pairs(request: Request) -> list[tuple[str, str]]:
     What is no UTF-8 becomes the sign for that. HTTPException 413 when there is more than LONGEST_FORM bytes; none
     for a body that is no form, or has more fields than any form.
     """
-    return await _pairs(request, LONGEST_FORM, _FIELDS_OF_FORM)
+    body = await _body(request, LONGEST_FORM)
+    # our own pages post no other kind, and taking apart what is nested could be made to take seconds
+    is_multipart = request.headers.get("content-type", "").lower().startswith("multipart/")
+    return [] if is_multipart else _encoded(body, _FIELDS_OF_FORM)
 
 
-async def _pairs(request: Request, longest: int, most: int) -> list[tuple[str, str]]:
-    body = b""
+async def _body(request: Request, longest: int) -> bytes:
+    body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > longest:
             raise HTTPException(413)
-    kind = request.headers.get("content-type", "")
-    if kind.lower().startswith("multipart/form-data"):
-        return _multipart(kind, body, most)
-    return _encoded(body, most)
+    return bytes(body)
 
 
 def _encoded(body: bytes, most: int) -> list[tuple[str, str]]:
@@ -53,11 +56,13 @@ def _encoded(body: bytes, most: int) -> list[tuple[str, str]]:
         return []
 
 
-def _multipart(kind: str, body: bytes, most: int) -> list[tuple[str, str]]:
+def _multipart(kind: str, body: bytes) -> list[tuple[str, str]]:
+    if b"multipart/" in body.lower() or b"message/" in body.lower():
+        return []  # a form within a form is no mail program's
     message = message_from_bytes(f"Content-Type: {kind}\r\n\r\n".encode("latin-1") + body)
     if not message.is_multipart():
         return []
-    parts = [part for part in message.walk() if not part.is_multipart()][:most]
+    parts = [part for part in message.walk() if not part.is_multipart()][:_FIELDS]
     named = [(part.get_param("name", header="content-disposition"), part.get_payload(decode=True)) for part in parts]
     return [
         (name, value.decode("utf-8", "replace").strip())

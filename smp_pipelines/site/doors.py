@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable
 from typing import Protocol
 
@@ -17,6 +18,7 @@ HOSTS = ("127.0.0.1", "localhost")
 """Names of this machine, under which it asks itself: a page elsewhere must not reach it by another (DNS rebinding)."""
 SIGN_IN = "/sign-in"
 HEALTH = "/health"
+_HOST = re.compile(r"([a-z0-9.-]+)(?::\d{1,5})?")
 _FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
 
 
@@ -79,7 +81,9 @@ class Doors:
 
 def host_of(request: Request) -> str:
     """The name under which a request asks, in small letters, without its port."""
-    return request.headers.get("host", "").rsplit(":", 1)[0].lower()
+    # nothing but a name and a port: `localhost:@elsewhere.example` is a user's name before another host
+    found = _HOST.fullmatch(request.headers.get("host", "").lower())
+    return found[1] if found else ""
 
 
 def is_from_here(request: Request) -> bool:

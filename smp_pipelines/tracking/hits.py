@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack, suppress
@@ -26,6 +27,8 @@ from smp_pipelines.stores.postgres import Connection, engine_sql
 Kind = Literal["open", "click", "view", "form", "page"]
 """What was asked for: a mail's picture, a link in it, the mail in a browser, a form, a page."""
 
+MOST_A_MINUTE = 30
+"""Hits of one kind that are noted of one person, or one mail, in a minute: nobody opens more by hand."""
 MOST_WAITING = 50_000
 """Hits that wait to be written, at most; more are not noted."""
 _PATIENCE = (0.1, 0.5, 1, 2, 4, 8, 15)
@@ -74,12 +77,14 @@ class HitRecorder:
         self._closing = threading.Event()
         self._room = threading.BoundedSemaphore(MOST_WAITING)
         self._order = threading.Lock()
+        self._minute = 0
+        self._noted: Counter[tuple[Kind, UUID | int]] = Counter()
         self._last: Future[None] | None = None
         self._batcher: Batcher[Hit, None] = Batcher(self._write, "hits", most=1000)
 
     def note(self, hit: Hit) -> None:
         """Have a hit written soon. Never waits and never raises: whoever asked for the page gets it."""
-        if not self._room.acquire(blocking=False):
+        if self._is_flood(hit) or not self._room.acquire(blocking=False):
             return
         try:
             with self._order:
@@ -88,6 +93,19 @@ class HitRecorder:
             self._room.release()
             return
         written.add_done_callback(self._settled)
+
+    def _is_flood(self, hit: Hit) -> bool:
+        """Whether there are more of these in this minute than a person makes: each one costs when it is judged."""
+        who = hit.recipient_key or hit.person_id
+        if who is None:
+            return False
+        minute = int(hit.happened_at.timestamp() // 60)
+        with self._order:
+            if minute != self._minute:
+                self._minute = minute
+                self._noted.clear()
+            self._noted[hit.kind, who] += 1
+            return self._noted[hit.kind, who] > MOST_A_MINUTE
 
     def flush(self) -> None:
         """Wait until all that was noted before is written, or given up."""

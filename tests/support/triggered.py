@@ -41,6 +41,7 @@ steps:
     sender: "De Linde <nieuws@schouwburg.example>"
     subject: "Bedankt, {{ person.first_name }}"
     content: mail.html
+    deduplicate: true
     topic: service
     next: seat
   seat:

@@ -10,8 +10,17 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from smp_pipelines.campaign.chain import what_follows
 from smp_pipelines.campaign.project import LoadedProject
+from smp_pipelines.problems import SmpError
+from smp_pipelines.sending.ledger import read_send
 from smp_pipelines.sending.links import BadLinkError
-from smp_pipelines.sending.personal import AfterLink, MailLink, after_path, read_mail_link
+from smp_pipelines.sending.personal import (
+    AfterLink,
+    ExpiredLinkError,
+    MailLink,
+    after_path,
+    read_mail_link,
+    refuse_expired,
+)
 from smp_pipelines.site.bodies import read_form
 from smp_pipelines.site.security import is_from_elsewhere
 from smp_pipelines.site.source import Source
@@ -19,6 +28,7 @@ from smp_pipelines.site.visitors.messages import Messages, ToldError
 from smp_pipelines.site.visitors.phrases import phrases_in
 from smp_pipelines.site.visitors.theme import Theme
 from smp_pipelines.stores.clock import Clock
+from smp_pipelines.stores.postgres import Connection
 from smp_pipelines.submission.confirming import Confirmable, NothingToConfirmError, confirm, read_confirmable
 from smp_pipelines.submission.ticket import FIELD, BadTicketError, OldTicketError, Ticket, read_key
 
@@ -53,6 +63,7 @@ class Confirmations:
         project = self._source.working().project
         with self._source.connection() as connection:
             try:
+                self._refuse_expired(connection, project, link)
                 found = read_confirmable(connection, project, link)
             except NothingToConfirmError as error:
                 raise ToldError(410, "nothing_to_confirm") from error
@@ -83,6 +94,7 @@ class Confirmations:
         project = self._source.working().project
         with self._source.writing() as connection:
             try:
+                self._refuse_expired(connection, project, link)
                 found = confirm(connection, project, link, self._clock.now())
             except NothingToConfirmError as error:
                 raise ToldError(410, "nothing_to_confirm") from error
@@ -91,6 +103,14 @@ class Confirmations:
             raise ToldError(200, "confirmed", self._language(project, found))
         after = AfterLink(page.key, found.submissions[0].submission_id)
         return RedirectResponse(after_path(self._source.signer, after), 303)
+
+    def _refuse_expired(self, connection: Connection, project: LoadedProject, link: MailLink) -> None:
+        try:
+            refuse_expired(project, read_send(connection, link.send_id), self._clock.now())
+        except ExpiredLinkError as error:
+            raise ToldError(410, "expired_link") from error
+        except SmpError as error:  # no such send
+            raise ToldError(410, "nothing_to_confirm") from error
 
     def _language(self, project: LoadedProject, found: Confirmable) -> str:
         return project.language(found.mail) if found.mail else found.submissions[0].language

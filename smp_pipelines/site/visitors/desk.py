@@ -13,11 +13,14 @@ from contextlib import AbstractContextManager, ExitStack, suppress
 
 import psycopg
 
-from smp_pipelines.stores.postgres import Connection
+from smp_pipelines.stores.postgres import Connection, PostgresGoneError
 from smp_pipelines.submission.storing import Outcome, Submission, store
 
 _MOST = 200
 """Submissions in one transaction."""
+_MOST_WAITING = 5_000
+_LOCK_TIMEOUT = "2s"
+"""How long a row that somebody else holds, an import for example, may keep the others of a batch waiting."""
 _QUIET_TURNS = 4
 """Turns of the event loop without a new submission; a request takes a few from the door to the desk."""
 
@@ -37,6 +40,8 @@ class SubmissionDesk:
 
     async def put(self, submission: Submission) -> Outcome:
         """Hand in a submission; answers once it is durable. Raises what kept it from being stored."""
+        if len(self._waiting) >= _MOST_WAITING:
+            raise PostgresGoneError("too many submissions wait for the database")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Outcome] = loop.create_future()
         self._waiting.append((submission, answer))
@@ -78,6 +83,8 @@ class SubmissionDesk:
         """Store a batch; when that fails, each alone, so that one that cannot be stored spoils no other."""
         try:
             return list(self._write(submissions))
+        except PostgresGoneError as error:
+            return [error for _ in submissions]
         except Exception as error:
             if len(submissions) == 1:
                 return [error]
@@ -87,6 +94,8 @@ class SubmissionDesk:
         try:
             return store(self._connection(), submissions)
         except (psycopg.OperationalError, psycopg.InterfaceError):
+            if self._opened is not None and not self._opened[1].broken:
+                raise  # the server refused: a lock, a time limit
             self._hang_up()
         # Once more, on a new connection: what was stored after all is found by its key.
         try:
@@ -98,7 +107,9 @@ class SubmissionDesk:
     def _connection(self) -> Connection:
         if self._opened is None:
             stack = ExitStack()
-            self._opened = stack, stack.enter_context(self._connect())
+            connection = stack.enter_context(self._connect())
+            connection.execute("select set_config('lock_timeout', %s, false)", (_LOCK_TIMEOUT,))
+            self._opened = stack, connection
         return self._opened[1]
 
     def _hang_up(self) -> None:

@@ -94,7 +94,7 @@ class HitPages:
         """
         link = read_mail_link(self.source.signer, "view", _token(request))
         with self.source.connection() as connection:
-            html = self._viewer.html(connection, self.source.working().project, link)
+            html = self._viewer.html(connection, self.source.working().project, link, self.clock.now())
         self._note(request, "view", link)
         return HTMLResponse(html, headers=_HEADERS | mail_policy(images=True))
 

@@ -29,6 +29,7 @@ from smp_pipelines.sending.links import (
     read_decision,
     read_unsubscribe,
 )
+from smp_pipelines.sending.personal import ExpiredLinkError
 from smp_pipelines.sending.unsubscribing import Mailed, UnknownMailError, read_mailed, topic_names, unsubscribe
 from smp_pipelines.site.endpoints import get_or_post
 from smp_pipelines.site.security import HEADERS
@@ -178,6 +179,8 @@ def _fault(error: Exception) -> tuple[int, str]:
     match error:
         case BadLinkError():
             return 400, "bad_link"
+        case ExpiredLinkError():
+            return 410, "expired_link"
         case UnknownMailError():
             return 404, "gone_mail"
         case NotThereError():

@@ -21,9 +21,11 @@ from smp_pipelines.campaign.project import LoadedProject, StepRef
 from smp_pipelines.crm.catalog import Catalog
 from smp_pipelines.sending.context import read_contexts, read_products
 from smp_pipelines.sending.links import LinkSigner
-from smp_pipelines.sending.personal import PersonalLink, personal_path, shared_path
+from smp_pipelines.sending.personal import PersonalLink, is_about_the_same, personal_path, shared_path
 from smp_pipelines.stores.postgres import Connection
 
+TOLD_FOR = timedelta(days=1)
+"""How long the page after a form shows what the visitor typed."""
 KNOWN_FOR = timedelta(hours=1)
 """How long the page after a form by a personal link still is that person's."""
 
@@ -51,13 +53,15 @@ class VisitorLinks(Links):
     def _path(self, ref: StepRef) -> str:
         if self._link is None:
             return shared_path(ref.key)
-        return personal_path(self._signer, replace(self._link, step=ref.key))
+        record_id = self._link.record_id if is_about_the_same(ref, self._ref) else None
+        return personal_path(self._signer, replace(self._link, step=ref.key, record_id=record_id))
 
 
 @dataclass(frozen=True)
 class After:
     """The submission that a page follows."""
 
+    step: str
     form: str
     person_id: int
     record_id: int | None
@@ -70,7 +74,7 @@ class After:
 def read_submission(connection: Connection, submission_id: int) -> After | None:
     """A submission by its number; None when there is none."""
     row = connection.execute(
-        "select form, person_id, record_id, send_id, identified, answers, submitted_at"
+        "select step, form, person_id, record_id, send_id, identified, answers, submitted_at"
         " from smp.submission where submission_id = %s",
         (submission_id,),
     ).fetchone()
@@ -103,6 +107,17 @@ def typed_context(connection: Connection, project: LoadedProject, ref: StepRef, 
     if after is not None and form is not None:
         context["person"] = context["person"] | typed_person(form, after.answers, project.catalog)
     return context
+
+
+def record_of(after: After, project: LoadedProject, ref: StepRef) -> int | None:
+    """The linked record of a page after a form: the form's, when both are about the same kind."""
+    form_step = next((each for each in project.steps() if each.key == after.step), None)
+    return after.record_id if form_step is not None and is_about_the_same(ref, form_step) else None
+
+
+def is_still_told(after: After, now: datetime) -> bool:
+    """Whether the page after a form still shows what was typed: an address may be opened again, by anybody."""
+    return now - after.submitted_at < TOLD_FOR
 
 
 def is_still_known(after: After, now: datetime) -> bool:

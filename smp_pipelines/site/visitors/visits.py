@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID, uuid4, uuid5
 
 import psycopg
 from markupsafe import Markup
@@ -45,10 +45,12 @@ from smp_pipelines.site.visitors.visited import Visited, VisitedProject, Visited
 from smp_pipelines.site.visitors.visitor import (
     VisitorLinks,
     is_still_known,
+    is_still_told,
     last_day,
     personal_context,
     prefilled,
     read_submission,
+    record_of,
     typed_context,
     unknown_context,
 )
@@ -174,6 +176,8 @@ class VisitPages:
         except _AgainError as again:
             return await run_in_threadpool(self._again, request, step, link, posted, again)
         came_by = Visitor(link.person_id, link.record_id, link.send_id) if link else None
+        # who goes back and corrects an answer sends another submission; sent twice as it was, it is one
+        key = uuid5(key, repr(sorted(answers.items())))
         outcome = await self._desk.put(Submission(key, step.form_step, answers, self._clock.now(), came_by))
         if outcome == "closed":
             return await run_in_threadpool(self._show, request, step, link)
@@ -185,7 +189,9 @@ class VisitPages:
         """The key of a submission that may be stored; None of one that a program filled in. Raises _AgainError."""
         said = words(step.language)
         ticket = posted.get(FIELD, "")
-        wait = self._limits.wait(request.client.host if request.client else "", step.ref.key)
+        # a personal link is identity enough: a full hall answers over one Wi-Fi
+        visitor = f"person {link.person_id}" if link else request.client.host if request.client else ""
+        wait = self._limits.wait(visitor, step.ref.key)
         if wait:
             message = said["too_many"].format(minutes=minutes(said, wait))
             raise _AgainError(429, message, ticket, {"Retry-After": str(wait)})
@@ -261,16 +267,17 @@ class VisitPages:
             if read_status(connection, ref.key).status != "live":
                 raise ToldError(200, "stored", step.language)
             after = read_submission(connection, link.submission_id)
+            if after is not None and not is_still_told(after, now):
+                after = None
+            record_id = record_of(after, project, ref) if after is not None else None
             personal: PersonalLink | None = None
-            context: dict[str, Any] | None = None
             if after is not None and is_still_known(after, now):
-                record_id = after.record_id if ref.step.record else None
-                context = personal_context(connection, project, ref, after.person_id, record_id)
-                if context is not None:
-                    personal = PersonalLink(
-                        ref.key, after.person_id, after.record_id, after.send_id, last_day(project, now)
-                    )
-            if context is None:
+                found = personal_context(connection, project, ref, after.person_id, record_id)
+                if found is None:
+                    raise ToldError(410, "gone_person", step.language)
+                context = found
+                personal = PersonalLink(ref.key, after.person_id, record_id, after.send_id, last_day(project, now))
+            else:
                 context = typed_context(connection, project, ref, after)
         self._hits.note(
             hit_of(
@@ -279,7 +286,7 @@ class VisitPages:
                 "page",
                 step=ref.key,
                 person_id=after.person_id if after else None,
-                record_id=after.record_id if after else None,
+                record_id=record_id,
                 send_id=after.send_id if after else None,
                 submission_id=link.submission_id if after else None,
             )

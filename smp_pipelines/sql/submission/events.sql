@@ -20,7 +20,8 @@ written as (
     select
         wanted.step, wanted.person_id, wanted.record_id, wanted.submission_id,
         case when %(confirmed_at)s::timestamptz is null then 'submitted' else 'confirmed' end, wanted.happened_at,
-        case when lately.mails + wanted.place > %(most)s and wanted.email_key is not null then %(missed)s end
+        -- whoever confirmed has that mailbox
+    case when %(confirmed_at)s::timestamptz is null and lately.mails + wanted.place > %(most)s and wanted.email_key is not null then %(missed)s end
     from wanted
     cross join lateral (
         select count(*) as mails
