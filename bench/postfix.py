@@ -29,7 +29,7 @@ def sink() -> Iterator[int]:
         yield port
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def source(port: int, mails: int, connections: int, length: int) -> float:

@@ -33,7 +33,7 @@ CATALOG = read_catalog(REPOSITORY / "sql" / "schema")
 SECRET = "s3cr3t-canary"
 ZONE = ZoneInfo("Europe/Amsterdam")
 LONG_AGO = datetime(1999, 2, 3, 4, 5, 6, 789, tzinfo=UTC)
-STEPS = {"servicemails/servicemail", "we_miss_you/we_miss_you"}
+STEPS = {"servicemails/servicemail", "we_miss_you/we_miss_you", "feedback/aftermail", "feedback/reminder"}
 REAL = [
     render(file.read_text(encoding="utf-8"), STEPS) for file in sorted((REPOSITORY / "sql/selections").glob("*.sql"))
 ]

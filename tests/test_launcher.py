@@ -53,7 +53,11 @@ def test_nobody_takes_a_run_where_no_warm_process_listens(tmp_path: Path) -> Non
 
 
 def test_a_process_is_known_again_and_no_other_is_taken_for_it() -> None:
-    sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    # whatever this test process was started with, the sleeper listens to SIGTERM
+    sleeps = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_DFL); print(flush=True); time.sleep(600)"
+    sleeper = subprocess.Popen([sys.executable, "-c", sleeps], stdout=subprocess.PIPE)
+    assert sleeper.stdout is not None
+    sleeper.stdout.readline()
     own = RunProcess.own("run")
     process = RunProcess("run", own.host, sleeper.pid, psutil.Process(sleeper.pid).create_time())
     tags = {PROCESS_TAG: process.written()}
@@ -219,10 +223,10 @@ def test_an_edited_project_is_what_the_next_run_has(running: Up, house: Theatre)
     running.tells("did you mean subject?")
     assert not is_over(before), "a broken edit changes nothing"
     campaign.write_text(original.replace('subject: "Bedankt', 'subject: "Hartelijk dank', 1), encoding="utf-8")
+    until(lambda: is_over(before), "the worker of before the edit to end: another has loaded it")
     submitted(house, 3)
     mailed(running, 3)
     assert "Hartelijk dank" in running.page("SMP_INBOX_PORT", "/")
-    until(lambda: is_over(before), "the old one to end")
 
 
 def test_a_killed_run_fails_at_once_and_killed_warm_processes_come_back(running: Up, house: Theatre) -> None:

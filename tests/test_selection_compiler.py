@@ -21,7 +21,7 @@ from smp_pipelines.stores.lake import words_of
 
 ROOT = Path(__file__).resolve().parents[1]
 CATALOG = read_catalog(ROOT / "sql" / "schema")
-STEPS = {"servicemails/servicemail", "we_miss_you/we_miss_you"}
+STEPS = {"servicemails/servicemail", "we_miss_you/we_miss_you", "feedback/aftermail", "feedback/reminder"}
 AMSTERDAM = ZoneInfo("Europe/Amsterdam")
 NOW = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)
 

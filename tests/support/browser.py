@@ -31,9 +31,13 @@ DESKTOP, PHONE = (1280, 800), (375, 740)
 _PATIENCE = 60_000.0
 """Milliseconds; a machine may be busy with other tests."""
 _FLAGS = (
-    *("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync", "--force-color-profile=srgb"),
+    *("--disable-gpu", "--disable-quic"),
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
+    # A mail in its sandboxed frame in the same process: a click into one of another may miss it, and costs more. The
+    # others are Playwright's own, which this flag takes the place of.
+    "--disable-features=IsolateSandboxedIframes,AvoidUnnecessaryBeforeUnloadCheckSync,DestroyProfileOnBrowserClose,"
+    "HttpsUpgrades,HttpsFirstBalancedModeAutoEnable,LensOverlay,MediaRouter,PaintHolding,ThirdPartyStoragePartitioning,"
+    "OptimizationHints,NetworkTimeServiceQuerying,AimEnabled,PreconnectToSearch",
 )
 _AXE = {
     "light": "axe.run({iframes: false, resultTypes: ['violations']})",
