@@ -34,7 +34,9 @@ def refusals(call: Any) -> list[tuple[str, str]]:
 
 def test_a_step_has_sensible_defaults() -> None:
     found = step()
-    assert (found.channel, found.deduplicate, found.late_minutes, found.next) == ("email", True, 60, None)
+    assert (found.channel, found.deduplicate, found.late_minutes, found.next) == ("email", False, 60, None)
+    assert step(send="one_off").deduplicate
+    assert step(deduplicate=True).deduplicate
 
 
 def test_a_continuous_step_reads_dates_and_times() -> None:

@@ -63,6 +63,7 @@ steps:
     sender: "De Linde <nieuws@schouwburg.example>"
     subject: "Een glas erbij?"
     content: mail.html
+    deduplicate: true
     topic: offers
 """
 _MAIL = "<html><body><p>{{ person.salutation }}, bedankt en tot ziens.</p></body></html>\n"
