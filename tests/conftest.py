@@ -53,7 +53,8 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_runtest_setup() -> None:
     """Hear SIGTERM: what a test starts inherits a signal that is ignored or blocked, and could not be ended."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:
+    # a library may have had it ignored behind Python's back: what Python remembers is no proof
+    if signal.getsignal(signal.SIGTERM) in (signal.SIG_DFL, signal.SIG_IGN, None):
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
