@@ -66,6 +66,8 @@ def site_settings(postgres_url: str, tmp_path: Path) -> Settings:
             " values (%s, %s, 1, %s, 'accepted')",
             (send.send_id, KEY, ANNA),
         )
+        # over: the page of a send that runs loads itself again, which ends whatever the browser was doing
+        connection.execute("update smp.send set state = 'finished', planned = 1, finished_at = %s", (NOW,))
     return Settings(REPOSITORY, tmp_path / "state", postgres_url=postgres_url, link_secret="a secret of the tests")
 
 
