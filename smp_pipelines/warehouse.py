@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cached_property
 
 from smp_pipelines.campaign.project import LoadedProject
@@ -41,9 +41,10 @@ class Warehouse:
         with server(self.settings) as url:
             self.__dict__["url"] = url
             self.__dict__.pop("lake", None)
-            with locked(url, "lake"), self.lake.open() as connection:
-                prepare_lake(connection)
-            yield
+            with closing(self.lake):
+                with locked(url, "lake"), self.lake.open() as connection:
+                    prepare_lake(connection)
+                yield
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:

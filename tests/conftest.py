@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from tests.support.browser import Visitor
 
 os.environ.setdefault("SMP_DUCKDB_THREADS", "1")  # several test processes share the cores
+# Hundreds of processes are started here: compiled once, each is there half a second of processor time sooner. Said
+# to this process as well, and so to the ones that share its work: compiling the tests takes longer than reading them.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SAMPLE_DAY = date(2026, 11, 23)

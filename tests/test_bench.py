@@ -6,19 +6,15 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bench import data, delivery, planning, report, selection
 from bench.postfix import SINK, SOURCE
-from bench.process import SIZES_FILE
-from bench.sizes import Sizes
 from bench.world import World
-from smp_pipelines.stores.server import EmbeddedServer
+from tests.support.benched import small_world
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CASES = {"selection": selection, "planning": planning, "delivery": delivery, "report": report}
@@ -51,15 +47,9 @@ def test_a_quick_benchmark_prints_and_writes_its_case(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    # not under pytest's temporary folder: the embedded server's system user must be able to enter it
-    with tempfile.TemporaryDirectory(prefix="smp bench ") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        replace(Sizes.of(PEOPLE, 4), laps=1).save(folder / SIZES_FILE)
-        world = World.open(folder)
-        with EmbeddedServer(world.home).use():
-            data.run(world)
-            yield world
+    with small_world(PEOPLE) as world:
+        data.run(world)
+        yield world
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bench import audience, compile, crowd, diff, why
 from bench.__main__ import _with_data
-from bench.process import SIZES_FILE
 from bench.sizes import Sizes
 from bench.world import World
-from smp_pipelines.stores.server import EmbeddedServer
+from tests.support.benched import small_world
 
 PEOPLE = 500
 
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    # not under pytest's temporary folder: the embedded server's system user must be able to enter it
-    with tempfile.TemporaryDirectory(prefix="smp bench ") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        replace(Sizes.of(PEOPLE, 4), laps=1).save(folder / SIZES_FILE)
-        world = World.open(folder)
-        with EmbeddedServer(world.home).use():
-            crowd.run(world)
-            yield world
+    with small_world(PEOPLE) as world:
+        crowd.run(world)
+        yield world
 
 
 def test_a_selection_over_the_crowd_gives_what_bare_duckdb_gives(world: World) -> None:

@@ -22,8 +22,8 @@ from smp_pipelines.campaign.project import LoadedProject, load_project
 from smp_pipelines.sending.ledger import Claimed, Purpose, Send
 from smp_pipelines.sending.links import BadLinkError, LinkSigner
 from smp_pipelines.sending.personal import (
+    Addressee,
     MailLink,
-    Reader,
     RecipientLinks,
     StepLinks,
     click_target,
@@ -56,7 +56,7 @@ def links(project: LoadedProject) -> RecipientLinks:
 
 def links_of(project: LoadedProject, signer: LinkSigner, send_id: int = 7) -> RecipientLinks:
     send = Send(send_id, "k", AFTERMAIL, "live", NOW, "open", 1)
-    return StepLinks(SITE, signer, project, project.step(AFTERMAIL), send).of(Reader(KEY, 3, 2))
+    return StepLinks(SITE, signer, project, project.step(AFTERMAIL), send).of(Addressee(KEY, 3, 2))
 
 
 def rendered(

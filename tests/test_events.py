@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -21,22 +19,14 @@ from smp_pipelines.stores.clock import StartedAt
 from tests.support.mailserver import MailServer
 from tests.support.submitted import submit
 from tests.support.theatre import PERFORMANCE, Theatre
-from tests.support.triggered import OFFER, SEAT, THANKS, triggered
-from tests.support.triggered import its_house as _house  # noqa: F401  (fixtures)
+from tests.support.triggered import OFFER, SEAT, THANKS
+from tests.support.triggered import all_live as _all_live  # noqa: F401  (fixtures)
+from tests.support.triggered import its_house as _house  # noqa: F401
 from tests.support.triggered import its_server as _server  # noqa: F401
 from tests.support.waiting import until
 
 LATE = datetime(2026, 11, 23, 22, 30, tzinfo=UTC)
 """Half past eleven at night in Amsterdam."""
-
-
-@pytest.fixture
-def house_and_server(embedded_url: str, migrated_template: str, tmp_path: Path) -> Iterator[tuple[Theatre, MailServer]]:
-    with triggered(embedded_url, migrated_template, tmp_path) as (house, server):
-        for step in (THANKS, SEAT, OFFER):
-            house.live(step)
-        house.step = THANKS
-        yield house, server
 
 
 def take(house: Theatre, now: datetime | None = None) -> list[Send]:

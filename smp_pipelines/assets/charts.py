@@ -6,8 +6,12 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 import dagster as dg
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _INK = "#2d2a32"
 _COLOURS = {
@@ -87,8 +91,11 @@ def _cell(value: object) -> str:
     return ("" if value is None else str(value)).replace("|", "\\|").replace("\n", " ")
 
 
-def _picture(figure: object, alt: str) -> dg.MarkdownMetadataValue:
+def _picture(figure: Figure, alt: str) -> dg.MarkdownMetadataValue:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100)  # type: ignore[attr-defined]
+    # `savefig` lays everything out twice
+    FigureCanvasAgg(figure).print_png(buffer)  # type: ignore[no-untyped-call]
     encoded = base64.b64encode(buffer.getvalue()).decode("ascii")
     return dg.MetadataValue.md(f"![{alt}](data:image/png;base64,{encoded})")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,12 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|
 _Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^-?(?:0|[1-9][0-9]{0,17})$"), list("-0123456789"))
 
 
+@lru_cache(maxsize=256)
+def _compose(text: str) -> yaml.Node | None:
+    """The nodes of a text; of one that was composed before, the same, which nobody changes."""
+    return yaml.compose(text, Loader=_Loader)
+
+
 def read_document(file: Path) -> Document:
     """Read a YAML file; ProjectError with file and line when it cannot be read or is no mapping."""
     try:
@@ -76,7 +83,7 @@ def read_document(file: Path) -> Document:
         ) from error
     reader = _Reader(file)
     try:
-        node = yaml.compose(text, Loader=_Loader)
+        node = _compose(text)
     except yaml.YAMLError as error:
         raise ProjectError([_syntax_problem(file, error)]) from error
     value = None if node is None else reader.value(node, ())

@@ -256,7 +256,7 @@ def _urls(settings: Settings) -> dict[str, str]:
     where = "" if settings.mail_url is None else " (empty: SMP_MAIL_URL names the mail server that real mail goes to)"
     return {
         "Dagster": f"http://127.0.0.1:{settings.ui_port}",
-        "mail that was sent": f"http://127.0.0.1:{settings.inbox_port}{where}",
+        "sent mail": f"http://127.0.0.1:{settings.inbox_port}{where}",
         "site": settings.pages_url,
     }
 

@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import cached_property, lru_cache, partial
 from uuid import UUID
 
-from smp_pipelines.campaign.content.links import Links
+from smp_pipelines.campaign.content.links import CampaignLinks
 from smp_pipelines.campaign.project import LoadedProject, StepRef
 from smp_pipelines.problems import SmpError
 from smp_pipelines.sending.ledger import Send
@@ -163,7 +163,7 @@ _DIFFERENT_TARGETS = 4096
 
 
 @dataclass(frozen=True)
-class Reader:
+class Addressee:
     """For whom the links of one mail or page are: the recipient's row in the ledger, the person and the record."""
 
     recipient_key: UUID
@@ -182,28 +182,27 @@ class StepLinks:
         self.signer = signer
         self.send_id = send.send_id
         self.mail = MailLinks(site_url, signer, ref.key, send)
-        self._project = project
-        self._ref = ref
+        self.project = project
+        self.ref = ref
         sign = partial(click_target, signer, send.send_id)
         self._target = lru_cache(_DIFFERENT_TARGETS)(sign)
         self._last_day = send.moment.astimezone(UTC).date() + timedelta(days=project.settings.personal_links_days)
 
-    def of(self, reader: Reader) -> RecipientLinks:
+    def of(self, addressee: Addressee) -> RecipientLinks:
         """What a template of this recipient's mail knows as `links`."""
-        return RecipientLinks(self, reader)
+        return RecipientLinks(self, addressee)
 
-    def personal(self, step: str, reader: Reader) -> str:
-        """The personal URL of a form or page. Raises SmpError when there is no such step."""
-        ref = self._project.step(step if "/" in step else f"{self._ref.campaign}/{step}")
+    def personal(self, ref: StepRef, addressee: Addressee) -> str:
+        """The personal URL of a form or page. Raises SmpError for a mail."""
         if ref.step.is_mail:
             raise SmpError(f"{ref.key} is a mail: only a form or a page has a personal link")
-        record_id = reader.record_id if is_about_the_same(ref, self._ref) else None
-        link = PersonalLink(ref.key, reader.person_id, record_id, self.send_id, self._last_day)
+        record_id = addressee.record_id if is_about_the_same(ref, self.ref) else None
+        link = PersonalLink(ref.key, addressee.person_id, record_id, self.send_id, self._last_day)
         return self.site_url + personal_path(self.signer, link)
 
-    def in_mail(self, purpose: str, reader: Reader) -> str:
+    def in_mail(self, purpose: str, addressee: Addressee) -> str:
         """The URL of what a mail holds for its recipient: open, view or confirm."""
-        return self.site_url + mail_path(self.signer, purpose, MailLink(self.send_id, reader.recipient_key))
+        return self.site_url + mail_path(self.signer, purpose, MailLink(self.send_id, addressee.recipient_key))
 
     def target(self, address: str, label: str) -> str | None:
         """The end of the path of a click that leads to an address; None for a page that asks or confirms by itself."""
@@ -215,54 +214,42 @@ class StepLinks:
         # another for everybody; what stands in the template is the step's name, and that is in the personal link
         return click_target(self.signer, self.send_id, path)
 
-    @property
-    def next_step(self) -> str | None:
-        """The key of the step that follows, if it is a form or page."""
-        key = self._ref.next_key
-        return key if key is not None and not self._project.step(key).step.is_mail else None
 
-
-class RecipientLinks(Links):
+class RecipientLinks(CampaignLinks):
     """The links of one recipient's mail. Each is made when a template asks for it."""
 
-    def __init__(self, links: StepLinks, reader: Reader) -> None:
+    def __init__(self, links: StepLinks, addressee: Addressee) -> None:
+        super().__init__(links.project, links.ref)
         self._links = links
-        self._reader = reader
+        self._addressee = addressee
 
     @property
     def site_url(self) -> str:
         """The site's address, before the pictures of a mail."""
         return self._links.site_url
 
-    def to(self, step: str) -> str:
-        """The personal URL of a form or page: its name, or campaign/step (F10)."""
-        return self._links.personal(step, self._reader)
-
-    @property
-    def next(self) -> str:
-        """The personal URL of the next step, when that is a form or page; else nothing."""
-        key = self._links.next_step
-        return self._links.personal(key, self._reader) if key else ""
+    def _address(self, ref: StepRef) -> str:
+        return self._links.personal(ref, self._addressee)
 
     @property
     def unsubscribe(self) -> str:
         """The page to unsubscribe on."""
-        return self._links.mail.unsubscribe(self._reader.recipient_key)
+        return self._links.mail.unsubscribe(self._addressee.recipient_key)
 
     @property
     def view(self) -> str:
         """The mail in a browser."""
-        return self._links.in_mail("view", self._reader)
+        return self._links.in_mail("view", self._addressee)
 
     @property
     def confirm(self) -> str:
         """The page on which the submission that this mail follows is confirmed (double opt-in)."""
-        return self._links.in_mail("confirm", self._reader)
+        return self._links.in_mail("confirm", self._addressee)
 
     @property
     def pixel(self) -> str:
         """The picture that tells that the mail was opened; for the engine itself (F48)."""
-        return f"{self._links.in_mail('open', self._reader)}.gif"
+        return f"{self._links.in_mail('open', self._addressee)}.gif"
 
     def click(self, address: str, label: str) -> str:
         """A web address by way of the site, which notes the click; for the engine itself (F48)."""
@@ -271,4 +258,4 @@ class RecipientLinks(Links):
 
     @cached_property
     def _clicks(self) -> str:
-        return self._links.in_mail("click", self._reader)
+        return self._links.in_mail("click", self._addressee)

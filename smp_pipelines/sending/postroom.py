@@ -16,7 +16,7 @@ from smp_pipelines.sending.dkim import DkimSigner
 from smp_pipelines.sending.ledger import Claimed, Send
 from smp_pipelines.sending.links import LinkSigner
 from smp_pipelines.sending.message import MessageBuilder
-from smp_pipelines.sending.personal import Reader, StepLinks
+from smp_pipelines.sending.personal import Addressee, StepLinks
 from smp_pipelines.sending.smtp import with_ascii_domain
 from smp_pipelines.sending.transport import Mail
 from smp_pipelines.stores.settings import Settings
@@ -61,8 +61,8 @@ class SendPostroom:
 
     def make(self, claimed: Claimed, context: Mapping[str, Any], now: datetime, *, eight_bit: bool) -> Mail:
         """The mail of a claimed row. Raises ContentError, ValueError or TypeError when it cannot be made."""
-        reader = Reader(claimed.recipient_key, claimed.person_id, claimed.record_id)
-        rendered = self._content.render({**context, "links": self._links.of(reader)})
+        addressee = Addressee(claimed.recipient_key, claimed.person_id, claimed.record_id)
+        rendered = self._content.render({**context, "links": self._links.of(addressee)})
         if self._is_internal and claimed.record_id is not None:
             rendered = self._with_banner(rendered, claimed.person_id, claimed.record_id, context)
         message_id = self._builder.message_id(claimed.recipient_key)

@@ -12,7 +12,7 @@ from smp_pipelines.sending import ledger
 from smp_pipelines.sending.context import read_contexts
 from smp_pipelines.sending.ledger import Send
 from smp_pipelines.sending.links import LinkSigner
-from smp_pipelines.sending.personal import MailLink, Reader, StepLinks, refuse_expired
+from smp_pipelines.sending.personal import Addressee, MailLink, StepLinks, refuse_expired
 from smp_pipelines.sending.unsubscribing import UnknownMailError
 from smp_pipelines.stores.postgres import Connection
 
@@ -39,19 +39,19 @@ class MailViewer:
         ).fetchone()
         if row is None:
             raise UnknownMailError(_GONE)
-        reader = Reader(link.recipient_key, *row)
+        addressee = Addressee(link.recipient_key, *row)
         send = ledger.read_send(connection, link.send_id)
         refuse_expired(project, send, now)
         ref = next((ref for ref in project.steps() if ref.key == send.step), None)
         if ref is None:
             raise UnknownMailError(_GONE)
-        recipient = (reader.person_id, reader.record_id)
+        recipient = (addressee.person_id, addressee.record_id)
         shown = content_ref(ref, project)
         products = named_products(shown, project)
         found = read_contexts(connection, [recipient], ref.step.record, project.record(ref), products)
         if recipient not in found:
             raise UnknownMailError(_GONE)
-        links = StepLinks(self._site_url, self._signer, project, shown, send).of(reader)
+        links = StepLinks(self._site_url, self._signer, project, shown, send).of(addressee)
         try:
             return self._content(project, ref, send).render({**found[recipient], "links": links}).html
         except ContentError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -19,6 +18,9 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 """What every answer carries."""
+
+_WRITTEN = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in HEADERS.items()]
+"""HEADERS as they are sent: answers have names in small letters."""
 
 _OWN = ("same-origin", "none")
 """What a browser says of a request that one of our pages, or the user, began."""
@@ -70,9 +72,9 @@ class SecurityHeaders:
 
         async def complete(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
+                there = {name for name, _ in message["headers"]}
+                missing = (header for header in _WRITTEN if header[0] not in there)
+                message["headers"] = [*message["headers"], *missing]
             await send(message)
 
         await self.app(scope, receive, complete)

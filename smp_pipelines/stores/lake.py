@@ -10,7 +10,7 @@ import importlib.util
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 import duckdb
 
 from smp_pipelines.problems import SmpError
+from smp_pipelines.stores.lending import Lending
 from smp_pipelines.stores.postgres import conninfo, without_secrets
 from smp_pipelines.stores.settings import Settings
 
@@ -44,6 +45,11 @@ class Lake:
         self._scratch = settings.home / "scratch"
         self._url = postgres_url
         self._zone = zone
+        self._lending = Lending()
+
+    def close(self) -> None:
+        """Close what is kept open between two uses."""
+        self._lending.close()
 
     @contextmanager
     def open(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -51,9 +57,7 @@ class Lake:
 
         Its time zone is the project's, so that `starts_at::date` is the local day.
         """
-        with self._told(), _connection(self._scratch) as connection:
-            self._attach(connection)
-            connection.execute(f"set timezone = {literal(self._zone.key)}")
+        with self._told(), self._lending.lent("whole", self._opened) as connection:
             yield connection
 
     @contextmanager
@@ -64,14 +68,27 @@ class Lake:
         network and extensions are switched off for good. With a pin it shows the lake as it was then, and writes
         nothing; raises SmpError when that snapshot is not kept any more.
         """
-        with self._told(), _connection(self._scratch) as connection:
-            self._attach(connection, postgres=False, pin=pin)
-            connection.execute(f"set timezone = {literal(self._zone.key)}")
+        with self._told():
+            if pin:
+                with closing(self._opened_for_selections(pin)) as connection:
+                    yield connection
+            else:
+                with self._lending.lent("for selections", self._opened_for_selections) as connection:
+                    yield connection
+
+    def _opened(self) -> duckdb.DuckDBPyConnection:
+        with _opening(self._scratch) as database:
+            self._attach(database)
+        return database
+
+    def _opened_for_selections(self, pin: Pin | None = None) -> duckdb.DuckDBPyConnection:
+        with _opening(self._scratch) as database:
+            self._attach(database, postgres=False, pin=pin)
             folders = ", ".join(literal(folder) for folder in (self._folder, str(self._scratch)))
-            connection.execute(f"set allowed_directories = [{folders}]")
-            connection.execute("set enable_external_access = false")
-            connection.execute("set lock_configuration = true")
-            yield connection
+            database.execute(f"set allowed_directories = [{folders}]")
+            database.execute("set enable_external_access = false")
+            database.execute("set lock_configuration = true")
+        return database
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -98,6 +115,8 @@ class Lake:
             self._run(connection, f"attach {target} as {name} ({options})", told)
         if postgres:
             self._run(connection, f"attach {literal(dsn)} as pg (type postgres)", "the lake cannot reach Postgres")
+        # for every connection of this database
+        connection.execute(f"set global timezone = {literal(self._zone.key)}")
 
     def _run(self, connection: duckdb.DuckDBPyConnection, statement: str, what: str) -> None:
         try:
@@ -150,7 +169,8 @@ def words_of(error: duckdb.Error) -> str:
 
 
 @contextmanager
-def _connection(scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+def _opening(scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A new database with the extensions loaded; closed when what is done with it in the block fails."""
     scratch.mkdir(parents=True, exist_ok=True)
     configuration: dict[str, str | bool | int | float | list[str]] = {
         "allow_unsigned_extensions": True,
@@ -169,8 +189,9 @@ def _connection(scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         for package in _EXTENSIONS:
             connection.load_extension(_extension_file(package))
         yield connection
-    finally:
+    except BaseException:
         connection.close()
+        raise
 
 
 def _extension_file(package: str) -> str:

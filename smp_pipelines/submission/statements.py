@@ -6,7 +6,7 @@ cast to the column's type, so no value is ever part of a statement.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, LiteralString, cast
 
@@ -21,14 +21,13 @@ from smp_pipelines.stores.postgres import engine_sql
 
 @dataclass(frozen=True)
 class FormStatements:
-    """What is run for the submissions of one form, in this order; None where a form has nothing to store there.
+    """What is run for the submissions of one form, in this order.
 
-    create: its new people. update: people who were known. rows: the form's own table. joined, left: names of lists.
+    fill: its new people, people who were known, and the form's own table, in one statement: each costs as much to send
+    and to begin as it costs to run. joined, left: names of lists.
     """
 
-    create: bytes
-    update: bytes | None
-    rows: bytes | None
+    fill: bytes
     joined: tuple[str, ...]
     left: tuple[str, ...]
     opt_out: tuple[str, ...]
@@ -38,10 +37,13 @@ class FormStatements:
         """The statements of a form that `form_checks` found nothing wrong with."""
         person = project.catalog.tables[PERSON]
         of_person = _mapped(form, person)
+        parts = [_create(of_person, person)]
+        if of_person:
+            parts.append(_update(of_person))
+        if form.table:
+            parts.append(_rows(name, form, project, project.catalog.tables[form.table]))
         return cls(
-            create=_create(of_person, person).as_bytes(),
-            update=_update(of_person).as_bytes() if of_person else None,
-            rows=_rows(name, form, project, project.catalog.tables[form.table]).as_bytes() if form.table else None,
+            fill=_together(parts).as_bytes(),
             joined=tuple(each.add_to_list for each in form.processing if isinstance(each, AddToList)),
             left=tuple(each.remove_from_list for each in form.processing if isinstance(each, RemoveFromList)),
             opt_out=tuple(topic for topic, rule in project.settings.topics.items() if rule == "opt_out"),
@@ -65,6 +67,17 @@ def _answer(name: str, column: Column) -> sql.Composed:
     # a type is a word of the project's own schema file
     kind: LiteralString = cast("Any", column.type)
     return sql.SQL("(s.answers ->> {name})::{kind}").format(name=sql.Literal(name), kind=sql.SQL(kind))
+
+
+def _together(parts: Sequence[sql.Composed]) -> sql.Composed:
+    """One statement of several that do not read what the others write; foreign keys are checked when all is done."""
+    *before, last = parts
+    if not before:
+        return last
+    named = [
+        sql.SQL("{} as (\n{})").format(sql.Identifier(f"part_{number}"), part) for number, part in enumerate(before)
+    ]
+    return sql.SQL("with {}\n{}").format(sql.SQL(", ").join(named), last)
 
 
 def _create(mapped: Mapped, person: Table) -> sql.Composed:

@@ -15,6 +15,8 @@ from decimal import Decimal
 from typing import Any, Literal
 from uuid import UUID
 
+import psycopg
+
 from smp_pipelines.campaign.chain import Following, what_follows
 from smp_pipelines.campaign.form.models import Form, in_language
 from smp_pipelines.campaign.project import LoadedProject, StepRef
@@ -110,15 +112,11 @@ def store(connection: Connection, submissions: Sequence[Submission]) -> list[Out
     All statements are sent at once, so that a batch waits for the server once. Raises psycopg.Error, and then nothing
     of the batch is stored.
     """
-    keys = [each.key for each in submissions]
+    different = list({each.key: each for each in reversed(submissions)}.values())[::-1]
     with _at_once(connection):
-        live = connection.execute(_LIVE, ([each.step.ref.key for each in submissions],))
-        for some in _rounds(list({each.key: each for each in reversed(submissions)}.values())[::-1]):
-            _store_round(connection, some)
-        found = connection.execute(engine_sql("submission/outcome.sql"), {"keys": keys})
-    steps = {step for (step,) in live}
-    numbers: dict[UUID, int] = dict(found.fetchall())
-    return [_outcome(each, numbers, steps) for each in submissions]
+        recorded = [_store_round(connection, some) for some in _rounds(different)]
+    outcomes = {key: _outcome(number, is_live) for rows in recorded for key, number, is_live in rows}
+    return [outcomes[each.key] for each in submissions]
 
 
 @contextmanager
@@ -139,13 +137,10 @@ def _at_once(connection: Connection) -> Iterator[None]:
         raise
 
 
-_LIVE = "select step from smp.step_status where status = 'live' and step = any (%s)"
-
-
-def _outcome(submission: Submission, numbers: Mapping[UUID, int], live: set[str]) -> Outcome:
-    if submission.key in numbers:
-        return numbers[submission.key]
-    return "gone" if submission.step.ref.key in live else "closed"
+def _outcome(number: int | None, is_live: bool) -> Outcome:
+    if number is not None:
+        return number
+    return "gone" if is_live else "closed"
 
 
 def _rounds(submissions: Sequence[Submission]) -> list[list[Submission]]:
@@ -172,11 +167,15 @@ def _names(submission: Submission) -> list[str]:
     return [key, f"address {str(address).casefold()}"] if address else [key]
 
 
-def _store_round(connection: Connection, some: Sequence[Submission]) -> None:
+_Recorded = psycopg.Cursor[tuple[Any, ...]]
+
+
+def _store_round(connection: Connection, some: Sequence[Submission]) -> _Recorded:
+    """Store submissions; what record.sql says of each: its key, its number, and whether its step is live."""
     names = [name for each in some for name in _names(each)]
     connection.execute(engine_sql("submission/lock.sql"), {"names": names})
     rows = json.dumps([_row(each) for each in some], default=_plain, ensure_ascii=False)
-    connection.execute(engine_sql("submission/record.sql"), {"rows": rows})
+    recorded = connection.execute(engine_sql("submission/record.sql"), {"rows": rows})
     by_form: dict[int, list[Submission]] = {}
     for each in some:
         by_form.setdefault(id(each.step.statements), []).append(each)
@@ -184,6 +183,7 @@ def _store_round(connection: Connection, some: Sequence[Submission]) -> None:
         _store_form(connection, each_form)
     mails = [(each.key, each.step.mail_of(each.visitor.record_id if each.visitor else None)) for each in some]
     write_events(connection, [(key, *mail) for key, mail in mails if mail is not None], None)
+    return recorded
 
 
 def _row(submission: Submission) -> dict[str, Any]:
@@ -214,9 +214,7 @@ def _store_form(connection: Connection, submissions: Sequence[Submission]) -> No
     """Fill the CRM's tables from new submissions of one form."""
     step = submissions[0].step
     statements, keys = step.statements, [each.key for each in submissions]
-    for statement in (statements.create, statements.update, statements.rows):
-        if statement is not None:
-            connection.execute(statement, {"keys": keys})
+    connection.execute(statements.fill, {"keys": keys})
     if step.consents and (not step.form.double_opt_in or any(each.visitor for each in submissions)):
         write_consents(connection, keys, statements.opt_out, None)
     if not step.form.double_opt_in:

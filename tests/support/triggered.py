@@ -101,9 +101,19 @@ def triggered(embedded_url: str, migrated_template: str, folder: Path) -> Iterat
         yield house, server
 
 
+@pytest.fixture(name="house_and_server")
+def all_live(embedded_url: str, migrated_template: str, tmp_path: Path) -> Iterator[tuple[Theatre, MailServer]]:
+    """A theatre of one test whose trigger steps are all live, and its mail server."""
+    with triggered(embedded_url, migrated_template, tmp_path) as (house, server):
+        for step in (THANKS, SEAT, OFFER):
+            house.live(step)
+        house.step = THANKS
+        yield house, server
+
+
 @pytest.fixture(name="house")
 def its_house(house_and_server: tuple[Theatre, MailServer]) -> Theatre:
-    """The theatre of the module's own fixture `house_and_server`."""
+    """The theatre of `house_and_server`: the module's own fixture, or `all_live`."""
     return house_and_server[0]
 
 

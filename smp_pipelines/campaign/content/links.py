@@ -6,6 +6,10 @@ They are made where the signing keys are, in sending and on the site; here is wh
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from smp_pipelines.campaign.project import LoadedProject, StepRef
 
 LINK_NAMES = frozenset(("to", "next", "unsubscribe", "view", "confirm"))
 """What the template of a mail may ask of `links`; the sandbox gives it nothing else."""
@@ -45,6 +49,29 @@ class Links(ABC):
     def confirm(self) -> str:
         """The page on which a submission is confirmed (double opt-in); nothing where there is no mail."""
         return ""
+
+
+class CampaignLinks(Links):
+    """Links from the mail or page of a step to forms and pages: by name in its own campaign, or campaign/step."""
+
+    def __init__(self, project: LoadedProject, ref: StepRef) -> None:
+        self._project = project
+        self._ref = ref
+
+    @abstractmethod
+    def _address(self, ref: StepRef) -> str:
+        """Where this step is, for whoever reads this."""
+
+    def to(self, step: str) -> str:
+        """The address of a form or page: its name, or campaign/step. Raises SmpError when there is no such step."""
+        return self._address(self._project.step(step if "/" in step else f"{self._ref.campaign}/{step}"))
+
+    @property
+    def next(self) -> str:
+        """The address of the next step, when that is a form or page; else nothing."""
+        key = self._ref.next_key
+        following = self._project.step(key) if key is not None else None
+        return "" if following is None or following.step.is_mail else self._address(following)
 
 
 class NoLinks(Links):

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from smp_pipelines.campaign.content.links import Links
+from smp_pipelines.campaign.content.links import CampaignLinks
 from smp_pipelines.campaign.content.mail import Content, Rendered, content_ref
 from smp_pipelines.campaign.content.readable import named_products
 from smp_pipelines.campaign.models import Record
 from smp_pipelines.campaign.project import LoadedProject, StepRef
 from smp_pipelines.problems import SmpError
 from smp_pipelines.sending.context import full_name, read_contexts
+from smp_pipelines.sending.personal import is_about_the_same
 from smp_pipelines.site.colleagues.recipients import default_person, default_record
 from smp_pipelines.stores.postgres import Connection
 
@@ -20,7 +21,7 @@ class UnknownRecipientError(SmpError):
     """There is no such person, or no such linked record."""
 
 
-class PreviewLinks(Links):
+class PreviewLinks(CampaignLinks):
     """The links of a preview: to the previews of other steps, for the same person; a visit would leave traces.
 
     base: before each address. A link that needs a mail that was sent leads nowhere.
@@ -29,9 +30,8 @@ class PreviewLinks(Links):
     def __init__(
         self, base: str, project: LoadedProject, ref: StepRef, person_id: int | None, record_id: int | None
     ) -> None:
+        super().__init__(project, ref)
         self._base = base
-        self._project = project
-        self._ref = ref
         self._person_id = person_id
         self._record_id = record_id
 
@@ -40,18 +40,10 @@ class PreviewLinks(Links):
         """What stands before the pictures of a mail."""
         return self._base
 
-    def to(self, step: str) -> str:
-        """The preview of a form or page: its name, or campaign/step. Raises SmpError when there is no such step."""
-        ref = self._project.step(step if "/" in step else f"{self._ref.campaign}/{step}")
+    def _address(self, ref: StepRef) -> str:
         who = "visitor=unknown" if self._person_id is None else f"person={self._person_id}"
-        same = self._record_id is not None and ref.step.record == self._ref.step.record
+        same = self._record_id is not None and is_about_the_same(ref, self._ref)
         return f"{self._base}/steps/{ref.key}?{who}{f'&record={self._record_id}' if same else ''}#preview"
-
-    @property
-    def next(self) -> str:
-        """The preview of the next step, when that is a form or page; else nothing."""
-        key = self._ref.next_key
-        return "" if key is None or self._project.step(key).step.is_mail else self.to(key)
 
     @property
     def unsubscribe(self) -> str:

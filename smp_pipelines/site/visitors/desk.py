@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, ExitStack, suppress
 
 import psycopg
 
-from smp_pipelines.stores.postgres import Connection, PostgresGoneError
+from smp_pipelines.stores.postgres import Connection, PostgresGoneError, engine_sql
 from smp_pipelines.submission.storing import Outcome, Submission, store
 
 _MOST = 200
@@ -108,7 +108,7 @@ class SubmissionDesk:
         if self._opened is None:
             stack = ExitStack()
             connection = stack.enter_context(self._connect())
-            connection.execute("select set_config('lock_timeout', %s, false)", (_LOCK_TIMEOUT,))
+            connection.execute(engine_sql("submission/session.sql"), {"lock_timeout": _LOCK_TIMEOUT})
             self._opened = stack, connection
         return self._opened[1]
 

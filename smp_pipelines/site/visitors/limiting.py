@@ -55,12 +55,13 @@ class FormLimits:
 @lru_cache(maxsize=4096)
 def household(visitor: str) -> str:
     """What is counted as one: an address of IPv4, the first 64 bits of one of IPv6."""
+    written = visitor.partition("%")[0]
+    if ":" not in written:
+        return written[:64]  # of IPv4 there is one way to write it
     try:
-        address = ipaddress.ip_address(visitor.partition("%")[0])
+        address = ipaddress.IPv6Address(written)
     except ValueError:
         return visitor[:64]
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            return str(address.ipv4_mapped)
-        return str(ipaddress.ip_network((address, 64), strict=False))
-    return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.IPv6Network((address, 64), strict=False))

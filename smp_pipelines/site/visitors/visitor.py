@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from smp_pipelines.campaign.content.links import Links
+from smp_pipelines.campaign.content.links import CampaignLinks
 from smp_pipelines.campaign.content.page import empty_context
 from smp_pipelines.campaign.content.readable import named_products
 from smp_pipelines.campaign.form.columns import PERSON, find, shape, split
@@ -30,27 +30,15 @@ KNOWN_FOR = timedelta(hours=1)
 """How long the page after a form by a personal link still is that person's."""
 
 
-class VisitorLinks(Links):
+class VisitorLinks(CampaignLinks):
     """The links of a page: personal ones for somebody with a personal link, shareable ones for everybody else."""
 
     def __init__(self, signer: LinkSigner, project: LoadedProject, ref: StepRef, link: PersonalLink | None) -> None:
+        super().__init__(project, ref)
         self._signer = signer
-        self._project = project
-        self._ref = ref
         self._link = link
 
-    def to(self, step: str) -> str:
-        """The address of a form or page: its name, or campaign/step. Raises SmpError when there is no such step."""
-        return self._path(self._project.step(step if "/" in step else f"{self._ref.campaign}/{step}"))
-
-    @property
-    def next(self) -> str:
-        """The address of the next step, when that is a form or page; else nothing."""
-        key = self._ref.next_key
-        following = self._project.step(key) if key is not None else None
-        return "" if following is None or following.step.is_mail else self._path(following)
-
-    def _path(self, ref: StepRef) -> str:
+    def _address(self, ref: StepRef) -> str:
         if self._link is None:
             return shared_path(ref.key)
         record_id = self._link.record_id if is_about_the_same(ref, self._ref) else None

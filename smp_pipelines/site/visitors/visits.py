@@ -8,6 +8,7 @@ comes in at the same time is written in one transaction.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4, uuid5
 
@@ -21,12 +22,14 @@ from starlette.routing import Route
 from wtforms import Form as WebForm
 
 from smp_pipelines.campaign.blocks import Redirect
+from smp_pipelines.crm.merging import survivor
 from smp_pipelines.sending.links import BadLinkError
 from smp_pipelines.sending.personal import (
     AfterLink,
     ExpiredLinkError,
     PersonalLink,
     after_path,
+    personal_path,
     read_after,
     read_personal,
 )
@@ -57,7 +60,7 @@ from smp_pipelines.site.visitors.visitor import (
 from smp_pipelines.stores.clock import Clock
 from smp_pipelines.submission.form import Posted
 from smp_pipelines.submission.rendering import render_form
-from smp_pipelines.submission.storing import Submission, Visitor
+from smp_pipelines.submission.storing import Outcome, Submission, Visitor
 from smp_pipelines.submission.ticket import FIELD, BadTicketError, OldTicketError, Ticket, read_key
 from smp_pipelines.submission.words import minutes, words
 from smp_pipelines.tracking.hits import HitRecorder
@@ -178,7 +181,7 @@ class VisitPages:
         came_by = Visitor(link.person_id, link.record_id, link.send_id) if link else None
         # who goes back and corrects an answer sends another submission; sent twice as it was, it is one
         key = uuid5(key, repr(sorted(answers.items())))
-        outcome = await self._desk.put(Submission(key, step.form_step, answers, self._clock.now(), came_by))
+        outcome = await self._put(Submission(key, step.form_step, answers, self._clock.now(), came_by))
         if outcome == "closed":
             return await run_in_threadpool(self._show, request, step, link)
         if outcome == "gone":
@@ -247,7 +250,7 @@ class VisitPages:
                 record_id = link.record_id if ref.step.record else None
                 found = personal_context(connection, project, ref, link.person_id, record_id)
                 if found is None:
-                    raise ToldError(410, "gone_person", step.language)
+                    return self._led_on(connection, step, link)
                 context = found
             if step.form_type is not None and filled is None:
                 form = step.form_type.form
@@ -258,6 +261,27 @@ class VisitPages:
         markup = self._form(step, link, filled, ticket, message) if filled is not None else None
         context["links"] = VisitorLinks(self._source.signer, project, ref, link)
         return self._page(step, context, markup, wrong=bool(message) or bool(filled and filled.errors))
+
+    def _led_on(self, connection: psycopg.Connection[Any], step: VisitedStep, link: PersonalLink) -> Response:
+        """Lead whoever was merged to the page of the person that they are now (F50). Raises ToldError for the gone."""
+        into = survivor(connection, link.person_id)
+        if into is None:
+            raise ToldError(410, "gone_person", step.language)
+        return RedirectResponse(personal_path(self._source.signer, replace(link, person_id=into)), 303)
+
+    async def _put(self, submission: Submission) -> Outcome:
+        """Store a submission; that of somebody who was merged meanwhile as the person that they are now (F50)."""
+        outcome, visitor = await self._desk.put(submission), submission.visitor
+        if outcome != "gone" or visitor is None:
+            return outcome
+        into = await run_in_threadpool(self._survivor, visitor.person_id)
+        if into is None:
+            return outcome
+        return await self._desk.put(replace(submission, visitor=replace(visitor, person_id=into)))
+
+    def _survivor(self, person_id: int) -> int | None:
+        with self._reading.lend() as connection:
+            return survivor(connection, person_id)
 
     def _show_after(self, request: Request, step: VisitedStep, link: AfterLink) -> Response:
         """The page after a form: of the person, shortly after a form by a personal link; else of what was typed."""
