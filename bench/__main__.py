@@ -32,7 +32,7 @@ from smp_pipelines.stores.server import EmbeddedServer
 
 CASES = (
     *("selection", "mirror", "planning", "definitions", "compile", "delivery", "report", "hits"),
-    *("audience", "diff", "why", "latency", "submission"),
+    *("audience", "diff", "why", "latency", "submission", "flows"),
 )
 """In this order: later ones add to the ledger that earlier ones must not have to read."""
 _DATA = {"audience": "crowd", "diff": "crowd", "why": "crowd", "compile": None, "definitions": None, "latency": None}

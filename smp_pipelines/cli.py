@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from smp_pipelines.campaign.project import load_project
-from smp_pipelines.commands import colleague, group, ledger, person, selection, send, step, suppression
+from smp_pipelines.commands import colleague, flow, group, ledger, person, selection, send, step, suppression
 from smp_pipelines.commands.shared import Project, deployment, local_moment, out, print_table, print_ticked, settings
 from smp_pipelines.commands.site import print_sign_in, serve_site
 from smp_pipelines.commands.test import run_tests
@@ -30,6 +30,7 @@ for name, commands in (
     ("step", step.app),
     ("selection", selection.app),
     ("group", group.app),
+    ("flow", flow.app),
     ("ledger", ledger.app),
     ("send", send.app),
     ("person", person.app),

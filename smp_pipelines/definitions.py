@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import dagster as dg
 
+from smp_pipelines.assets.flows import flow_assets, flows_job
 from smp_pipelines.assets.groups import group_assets, link_job
 from smp_pipelines.assets.jobs import cancel_job, status_job
 from smp_pipelines.assets.mirror import mirror_assets
@@ -18,6 +19,7 @@ from smp_pipelines.assets.submissions import submissions_job
 from smp_pipelines.assets.triggers import test_mail_job, trigger_assets, trigger_job
 from smp_pipelines.deployment import Deployment
 from smp_pipelines.schedules.continuous import step_schedules
+from smp_pipelines.sensors.flows import flows_sensor
 from smp_pipelines.sensors.lifecycle import lifecycle_sensor
 from smp_pipelines.sensors.reports import reports_sensor
 from smp_pipelines.sensors.submissions import submissions_sensor
@@ -43,12 +45,14 @@ def build_definitions(deployment: Deployment, clock: Clock | None = None) -> dg.
             *group_assets(deployment),
             *send_assets(deployment),
             *trigger_assets(deployment),
+            *flow_assets(deployment),
             *report_assets(deployment),
         ],
         jobs=[
             campaigns,
             trigger_job(deployment, clock),
             submissions_job(deployment, clock),
+            flows_job(deployment, clock),
             test_mail_job(deployment, clock),
             status_job(deployment, clock),
             cancel_job(deployment, clock),
@@ -59,6 +63,7 @@ def build_definitions(deployment: Deployment, clock: Clock | None = None) -> dg.
         sensors=[
             lifecycle_sensor(deployment, clock),
             submissions_sensor(deployment, clock),
+            flows_sensor(deployment, clock),
             reports_sensor(deployment, clock),
         ],
         # every op is one statement or one stream: a process of its own would only cost its start

@@ -20,7 +20,12 @@ from smp_pipelines.campaign.calendar import is_quiet
 from smp_pipelines.campaign.checks import check_project
 from smp_pipelines.campaign.content.checks import check_content
 from smp_pipelines.campaign.project import StepRef, load_project
+from smp_pipelines.flow.checks import fit_to_run, flow_problems, steps_of
+from smp_pipelines.flow.judging import LakeJudge
+from smp_pipelines.flow.ticking import Ticked, tick
+from smp_pipelines.flow.version import Draft
 from smp_pipelines.problems import Problem, ProjectError, SmpError
+from smp_pipelines.reporting.flows import mirror_flows
 from smp_pipelines.reporting.freshness import (
     Freshness,
     begin,
@@ -130,6 +135,19 @@ class Deployment(Warehouse):
         if problems:
             raise ProjectError(problems)
 
+    def complete_flow(self, flow: str) -> tuple[Draft, list[str]]:
+        """A flow that may go live, and the steps that go with it. Raises ProjectError for what is wrong there (F39)."""
+        made = fit_to_run(self.project, self.library, flow)
+        steps, problems = steps_of(self.project, made), list[Problem]()
+        for key in steps:
+            try:
+                self.refuse_incomplete(self.project.step(key))
+            except ProjectError as error:
+                problems += error.problems
+        if problems:
+            raise ProjectError(list(dict.fromkeys(problems)))
+        return made, steps
+
     def refuse_to_send(self, ref: StepRef, now: datetime) -> None:
         """Raise SmpError when a step may not be sent at this moment: it is not live, or it is night (F22, F23)."""
         with self.connection() as postgres:
@@ -212,6 +230,12 @@ class Deployment(Warehouse):
         with self.connection() as postgres, postgres.transaction():
             send = ledger.open_send(postgres, send_key, ref.key, now, now, run_id, purpose)
             return plan_given(postgres, self.project, ref, send, recipients, now)
+
+    def tick_flows(self, now: datetime) -> list[Ticked]:
+        """Do whatever is due in the flows that run; what they mail is in the outbox then (`take_events`)."""
+        judge = LakeJudge(self.lake, self.project.settings.zone, self.refresh)
+        with self.connection() as postgres:
+            return tick(postgres, self.project, judge, now)
 
     def take_events(self, now: datetime, run_id: str | None = None) -> list[Send]:
         """Sends, still to be planned, of the events that wait: each event goes into one send, whoever asks (F05)."""
@@ -318,10 +342,12 @@ class Deployment(Warehouse):
             return unknown.look_up(postgres, send, transport, builder.message_id, now)
 
     def follow_moments(self) -> Moments:
-        """Bring the lake's contact moments up to date, and remember what they have seen."""
+        """Bring the lake's contact moments and flows up to date, and remember what they have seen."""
         with self.connection() as postgres:
             seen = begin(postgres)
         moments = self.mirror_moments()
+        with locked(self.url, "flows"), self.lake.open() as lake:
+            mirror_flows(lake)
         with self.connection() as postgres:
             note_mirrored(postgres, seen)
         return moments
@@ -357,4 +383,5 @@ def check(settings: Settings) -> list[Problem]:
     # a layout that several steps share is told once
     library = load_library(project)
     tests = read_all_cases(project, library)[1]
-    return list(dict.fromkeys([*check_project(project), *contents, *library.problems, *tests]))
+    flows = flow_problems(project, library)
+    return list(dict.fromkeys([*check_project(project), *contents, *library.problems, *tests, *flows]))

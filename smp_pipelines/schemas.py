@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from smp_pipelines.campaign.flow.models import Flow
 from smp_pipelines.campaign.form.models import Form
 from smp_pipelines.campaign.models import Campaign, Project
 from smp_pipelines.selection.audience_tests.models import AudienceTests
@@ -20,7 +21,7 @@ from smp_pipelines.selection.unit_tests.file import UnitTests
 def json_schemas() -> dict[str, dict[str, Any]]:
     """Give the schemas by the name of the file they describe: `campaign`, `smp` and so on."""
     models = (
-        *(("campaign", Campaign), ("form", Form), ("smp", Project)),
+        *(("campaign", Campaign), ("flow", Flow), ("form", Form), ("smp", Project)),
         *(("checks", AudienceTests), ("unit_tests", UnitTests)),
     )
     schemas = {name: model.model_json_schema() for name, model in models} | {"criteria": criteria_schema()}

@@ -45,7 +45,7 @@ def test_files_are_applied_in_order_the_engines_first_and_then_never_again(empty
     applied = migrate(empty_url, schema)
     assert applied == sorted(applied)
     assert applied[0] == "engine/0001_ledger.sql"
-    assert applied[-1] == "project/0002_visits.sql"
+    assert applied[-1] == "project/0003_activities.sql"
     assert migrate(empty_url, schema) == []
 
 

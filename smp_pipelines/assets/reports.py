@@ -6,11 +6,13 @@ import dagster as dg
 
 from smp_pipelines.assets.charts import bars, stacked_days, table
 from smp_pipelines.assets.facts import read_facts, told
+from smp_pipelines.assets.flows import flow_keys
 from smp_pipelines.assets.mirror import table_key
 from smp_pipelines.assets.outcomes import Metadata
 from smp_pipelines.assets.sends import is_triggered, send_key
 from smp_pipelines.deployment import Deployment
 from smp_pipelines.stores.lake import rows
+from smp_pipelines.stores.postgres import engine_sql
 
 
 def report_assets(deployment: Deployment) -> list[dg.AssetsDefinition]:
@@ -24,7 +26,9 @@ def report_assets(deployment: Deployment) -> list[dg.AssetsDefinition]:
         with told():
             return dg.MaterializeResult(metadata=_follow_moments(deployment))
 
-    @dg.asset(deps=[contact_moments], group_name="reports", kinds={"ducklake"})
+    flows = flow_keys(deployment)
+
+    @dg.asset(deps=[contact_moments, *flows], group_name="reports", kinds={"ducklake"})
     def flow_metrics() -> dg.MaterializeResult:
         """Figures per campaign, step and day: planned, accepted, rejected, unknown, skipped by reason."""
         with told():
@@ -78,6 +82,8 @@ def _compute_metrics(deployment: Deployment) -> Metadata:
             "select day, step, planned, accepted, skipped, rejected, unknown, waiting"
             " from smp.flow_metrics order by day desc, step limit 20",
         )
+        flows = lake.sql(engine_sql("reporting/flows/latest.sql"))
+        steps = table(flows.columns, flows.fetchall())
     series = {name: [float(day[place]) for day in days] for place, name in enumerate(names, start=1)}
     columns = ("day", "step", "planned", "accepted", "skipped", "rejected", "unknown", "waiting")
     return {
@@ -85,6 +91,7 @@ def _compute_metrics(deployment: Deployment) -> Metadata:
         "skip reasons": skips,
         "per day": stacked_days("People per day, all steps", [f"{day[0]:%d-%m}" for day in days], series),
         "latest": table(columns, latest),
+        "flows": steps,
     }
 
 

@@ -1,6 +1,6 @@
 """The job `submissions`: sends what submissions ask for, and lingers a moment for those that come next (F05)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import dagster as dg
 from pydantic import Field
@@ -43,15 +43,8 @@ def submissions_job(deployment: Deployment, clock: Clock) -> dg.JobDefinition:
     @dg.op(name=OP, description="Plan from the events, deliver, settle; then take what comes in the next moment.")
     def send_submissions(context: dg.OpExecutionContext, config: SubmissionsConfig) -> None:
         facts = read_facts(context.run, lambda: clock)
-        failures: list[str] = []
         with told():
-            for send in _sends(deployment, facts, config.linger_seconds):
-                try:
-                    _send(context, deployment, facts, send)
-                except SmpError as error:
-                    # the sends that were taken with it do not wait for it
-                    failures.append(f"{send.send_key}: {error}")
-                    context.log.error(failures[-1])
+            failures = send_taken(context, deployment, facts, _sends(deployment, facts, config.linger_seconds))
             if failures:
                 raise SmpError("; ".join(failures))
 
@@ -60,6 +53,21 @@ def submissions_job(deployment: Deployment, clock: Clock) -> dg.JobDefinition:
         send_submissions()
 
     return submissions
+
+
+def send_taken(
+    context: dg.OpExecutionContext, deployment: Deployment, facts: RunFacts, sends: Iterable[Send]
+) -> list[str]:
+    """Plan, deliver and settle sends that took events, one after the other; what went wrong with which."""
+    failures: list[str] = []
+    for send in sends:
+        try:
+            _send(context, deployment, facts, send)
+        except SmpError as error:
+            # the sends that were taken with it do not wait for it
+            failures.append(f"{send.send_key}: {error}")
+            context.log.error(failures[-1])
+    return failures
 
 
 def _sends(deployment: Deployment, facts: RunFacts, linger: float) -> Iterator[Send]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from smp_pipelines.campaign.calendar import is_quiet
 from smp_pipelines.campaign.chain_checks import chain_problems
 from smp_pipelines.campaign.content.parameter_checks import parameter_problems
+from smp_pipelines.campaign.flow.graph import mails_of_flows
 from smp_pipelines.campaign.form.checks import form_problems
 from smp_pipelines.campaign.models import OneOffSchedule, Schedule
 from smp_pipelines.campaign.project import LoadedProject, StepRef
@@ -255,9 +256,11 @@ class _StepCheck:
             yield self.problem(
                 "next", "this campaign is no flow", "add `flow: true` at the top of the file", warning=True
             )
-        if self.step.send == "trigger" and all(other.next_key != self.ref.key for other in steps.values()):
+        leads = {other.next_key for other in steps.values()} | mails_of_flows(self.project.flows)
+        if self.step.send == "trigger" and self.ref.key not in leads:
             what = "no step leads to this trigger step: it is sent only when somebody, or another program, asks for it"
-            remedy = f"ask for it with `smp step send {self.ref.key} --person ID`, or name it as `next` of another step"
+            by_hand = f"ask for it with `smp step send {self.ref.key} --person ID`"
+            remedy = f"{by_hand}, or name it in a flow or as `next` of another step"
             yield self.problem("send", what, remedy, warning=True)
 
     def schedule(self) -> Iterator[Problem]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from smp_pipelines.campaign.document import Document, read_document
 from smp_pipelines.campaign.fields import NAME_PATTERN
+from smp_pipelines.campaign.flow.models import Flow
 from smp_pipelines.campaign.form.models import Form
 from smp_pipelines.campaign.models import Campaign, Project, Record, Step
 from smp_pipelines.campaign.wording import did_you_mean, validate
@@ -22,6 +23,7 @@ from smp_pipelines.problems import Problem, ProjectError, SmpError
 
 SETTINGS_FILE = "smp.yaml"
 CAMPAIGN_FILE = "campaign.yaml"
+FLOW_FILE = "flow.yaml"
 FORMS = "forms"
 _SHARED_WITH_CONTENT = ("sender", "reply_to", "subject", "preheader", "record")
 """What an internal step has from the step whose mail it shows, where it says nothing itself (F26)."""
@@ -80,6 +82,7 @@ class LoadedProject:
     catalog: Catalog
     documents: Mapping[Path, Document] = field(repr=False)
     forms: Mapping[str, Form] = field(default_factory=dict)
+    flows: Mapping[str, Flow] = field(default_factory=dict)
 
     @property
     def campaigns_folder(self) -> Path:
@@ -125,6 +128,17 @@ class LoadedProject:
     def form_file(self, form: str) -> Path:
         """The file that a form is written in."""
         return self.folder / FORMS / f"{form}.yaml"
+
+    def flow(self, name: str) -> Flow:
+        """Find a flow by its campaign's name; SmpError with the nearest name when there is none."""
+        if name not in self.flows:
+            remedy = did_you_mean(name, self.flows)
+            raise SmpError(f"there is no flow {name}" + (f"\n    → {remedy}" if remedy else ""))
+        return self.flows[name]
+
+    def flow_file(self, name: str) -> Path:
+        """The file that a flow is written in."""
+        return self.campaigns_folder / name / FLOW_FILE
 
     def form_line(self, form: str, place: str = "") -> tuple[Path, int]:
         """Tell the file and line of a form's part, e.g. `fields.email.to`."""
@@ -175,6 +189,7 @@ def load_project(folder: Path) -> LoadedProject:
     settings = _settings(folder, documents, problems)
     campaigns = _campaigns(folder / "campaigns", documents, problems)
     forms = _forms(folder / FORMS, documents, problems)
+    flows = _flows(folder / "campaigns", campaigns, documents, problems)
     catalog = Catalog()
     try:
         catalog = read_catalog(folder / "sql" / "schema")
@@ -182,7 +197,7 @@ def load_project(folder: Path) -> LoadedProject:
         problems += error.problems
     if problems or settings is None:
         raise ProjectError(problems)
-    return LoadedProject(folder, settings, campaigns, catalog, documents, forms)
+    return LoadedProject(folder, settings, campaigns, catalog, documents, forms, flows)
 
 
 def _settings(folder: Path, documents: dict[Path, Document], problems: list[Problem]) -> Project | None:
@@ -238,3 +253,20 @@ def _forms(folder: Path, documents: dict[Path, Document], problems: list[Problem
         except ProjectError as error:
             problems += error.problems
     return forms
+
+
+def _flows(
+    folder: Path, campaigns: Mapping[str, Campaign], documents: dict[Path, Document], problems: list[Problem]
+) -> dict[str, Flow]:
+    """Read the flow of every campaign that has one: campaigns/<name>/flow.yaml."""
+    flows: dict[str, Flow] = {}
+    for name in campaigns:
+        file = folder / name / FLOW_FILE
+        if not file.is_file():
+            continue
+        try:
+            documents[file] = read_document(file)
+            flows[name] = validate(Flow, documents[file])
+        except ProjectError as error:
+            problems += error.problems
+    return flows

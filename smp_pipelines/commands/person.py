@@ -1,7 +1,8 @@
-"""`smp person`: the person card, and why somebody gets a mail or not."""
+"""`smp person`: the person card, merging two, and why somebody gets a mail or not."""
 
 from __future__ import annotations
 
+import getpass
 from typing import Annotated
 
 import typer
@@ -30,6 +31,29 @@ def person_show(person: Annotated[int, typer.Argument(help="The person's id.")])
         for m in card.moments
     ]
     print_table(["when", "step", "what", "record", "outcome", "why"], rows)
+
+
+@app.command("merge")
+def person_merge(
+    old: Annotated[int, typer.Argument(help="The id that goes.")],
+    new: Annotated[int, typer.Argument(help="The id that stays.")],
+    by: Annotated[str | None, typer.Option(help="Who; default: you.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Why; kept in the audit.")] = None,
+) -> None:
+    """Make one person of two cards of the same person: history, consents and flows go along (F50)."""
+    from smp_pipelines.crm.merging import merge
+
+    with deployment() as loaded, loaded.connection() as postgres:
+        once = [ref.key for ref in loaded.project.steps() if ref.step.deduplicate]
+        done = merge(postgres, [(old, new)], once, SystemClock().now(), by or getpass.getuser(), reason)
+    out.print(f"person {old} is person {new} from now on", markup=False, style="bold")
+    print_table(["rows moved", "of"], [[count, name] for name, count in sorted(done.moved.items())])
+    for name, count in sorted(done.dropped.items()):
+        out.print(f"{count} of {name} dropped: person {new} had the same, or a later decision", markup=False)
+    if done.mails_skipped:
+        out.print(f"{done.mails_skipped} planned mails skipped: person {new} gets, or got, the same mail", markup=False)
+    if done.left:
+        out.print(f"{done.left} times in a flow twice: the one that entered first stays", markup=False)
 
 
 @app.command("why")

@@ -9,6 +9,8 @@ from datetime import datetime
 import dagster as dg
 
 from smp_pipelines.assets.facts import CLOCK_TAG
+from smp_pipelines.assets.flows import FLOWS_JOB
+from smp_pipelines.assets.flows import OP as FLOWS_OP
 from smp_pipelines.assets.in_process import in_process
 from smp_pipelines.assets.runs import JOB_NAME, due_assets, report_run_assets, run_tags
 from smp_pipelines.assets.sends import is_triggered
@@ -18,6 +20,7 @@ from smp_pipelines.assets.triggers import TRIGGER_JOB
 from smp_pipelines.campaign.project import StepRef
 from smp_pipelines.definitions import build_definitions
 from smp_pipelines.deployment import Deployment
+from smp_pipelines.flow.ticking import is_due
 from smp_pipelines.problems import SmpError
 from smp_pipelines.sending import ledger
 from smp_pipelines.sending.context import Recipient
@@ -49,13 +52,21 @@ class Ticker:
         self._definitions = build_definitions(deployment)
 
     def tick(self, now: datetime, clock: datetime | None = None) -> tuple[list[Ticked], list[Skipped]]:
-        """Do everything that is due at `now`; `clock` is given when the runs take place at that moment too."""
+        """Do everything that is due at `now`; `clock` is given when the runs take place at that moment too.
+
+        Raises SmpError, at the end, when flows could not be looked after.
+        """
         self._deployment.stop_ended(now)
         due, skipped = self._deployment.due(now)
         done = [self.send(each, clock) for each in due]
+        moved, failure = self._flows(now, clock)
         done += self._submissions(now, clock)
         if any(is_triggered(each.due.ref) for each in done):
             done[-1] = self._followed(done[-1], clock)
+        elif moved:
+            failure = failure or self.run(report_run_assets(self._deployment), _at(clock))
+        if failure is not None:  # what was due was sent all the same
+            raise SmpError(f"the flows could not be looked after: {failure}")
         return done, skipped
 
     def send(self, due: Due, clock: datetime | None = None) -> Ticked:
@@ -80,6 +91,24 @@ class Ticker:
             )
         return self._followed(self._ticked(due, _failure(result)), None)
 
+    def _flows(self, now: datetime, clock: datetime | None) -> tuple[bool, str | None]:
+        """Move the participants of flows on, if anybody is due: whether so, and what went wrong.
+
+        What they are to get is in the outbox then, like what follows submissions.
+        """
+        with self._deployment.connection() as postgres:
+            if not is_due(postgres, self._deployment.project, now):
+                return False, None
+        with in_process(self._deployment) as (run_id, tags):
+            result = self._definitions.resolve_job_def(FLOWS_JOB).execute_in_process(
+                instance=self._instance,
+                run_id=run_id,
+                tags=tags | _at(clock or now),
+                run_config={**_QUIET_LOG, "ops": {FLOWS_OP: {"config": {"send": False}}}},
+                raise_on_error=False,
+            )
+        return True, _failure(result)
+
     def _submissions(self, now: datetime, clock: datetime | None) -> list[Ticked]:
         """Send what follows the submissions that wait, each batch in a run of its own, as the sensor has it."""
         done = []
@@ -98,8 +127,7 @@ class Ticker:
 
     def _followed(self, last: Ticked, clock: datetime | None) -> Ticked:
         """Make the reports after trigger sends: without a daemon nobody else does."""
-        tags = {CLOCK_TAG: clock.isoformat()} if clock else {}
-        failure = self.run(report_run_assets(self._deployment), tags)
+        failure = self.run(report_run_assets(self._deployment), _at(clock))
         if failure is None or last.failure is not None:
             return last
         return replace(last, failure=f"the mails were sent, but the reports could not be made: {failure}")
@@ -124,6 +152,11 @@ class Ticker:
             except SmpError:
                 return Ticked(due, None, None, failure)
             return Ticked(due, send, ledger.totals(postgres, send), failure)
+
+
+def _at(clock: datetime | None) -> dict[str, str]:
+    """The tag of a run that takes place at this moment."""
+    return {CLOCK_TAG: clock.isoformat()} if clock else {}
 
 
 def _failure(result: dg.ExecuteInProcessResult) -> str | None:

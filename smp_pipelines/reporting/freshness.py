@@ -21,7 +21,7 @@ def read_freshness(connection: Connection) -> Freshness:
     found = connection.execute(engine_sql("reporting/changed.sql")).fetchone()
     assert found is not None  # noqa: S101  (it is one row, always)
     *changed, published_at = found
-    names = ("sends", "submissions", "hits")
+    names = ("sends", "submissions", "hits", "flows")
     return Freshness(tuple(name for name, is_so in zip(names, changed, strict=True) if is_so), published_at)
 
 

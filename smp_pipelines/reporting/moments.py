@@ -27,6 +27,7 @@ class Moments:
 def prepare_lake(connection: duckdb.DuckDBPyConnection) -> None:
     """Make the lake's own tables and views (once; safe to repeat)."""
     connection.execute(engine_sql("reporting/lake.sql"))
+    connection.execute(engine_sql("reporting/flows/lake.sql"))
 
 
 def mirror_moments(connection: duckdb.DuckDBPyConnection, *, counted: bool = True) -> Moments:
@@ -37,7 +38,7 @@ def mirror_moments(connection: duckdb.DuckDBPyConnection, *, counted: bool = Tru
 
 
 def _mirror_messages(connection: duckdb.DuckDBPyConnection) -> int:
-    before, now = _marks(connection, read_seen(connection))
+    before, now = marks(connection, read_seen(connection))
     # Sends first: a send that ends in between is then still open in the lake, and read again the next time.
     for name in ("sends", "messages"):
         _fetch(connection, name, before)
@@ -61,7 +62,7 @@ def _write_messages(connection: duckdb.DuckDBPyConnection, seen: str) -> None:
 
 def _mirror_reactions(connection: duckdb.DuckDBPyConnection) -> int:
     text = scalar(connection, "select watermark from smp.reaction_state")
-    before, now = _marks(connection, NOTHING if text is None else Snapshot.parse(str(text)))
+    before, now = marks(connection, NOTHING if text is None else Snapshot.parse(str(text)))
     _fetch(connection, "reactions", before)
     written = int(scalar(connection, "select count(*) from new_reactions where kind is not null"))
     if rows(connection, "from new_reactions limit 1"):
@@ -84,7 +85,7 @@ def _fetch(connection: duckdb.DuckDBPyConnection, name: str, before: Snapshot) -
     connection.execute(f"create or replace temp table new_{name} as from postgres_query('pg', {literal(query)})")
 
 
-def _marks(connection: duckdb.DuckDBPyConnection, before: Snapshot) -> tuple[Snapshot, Snapshot]:
+def marks(connection: duckdb.DuckDBPyConnection, before: Snapshot) -> tuple[Snapshot, Snapshot]:
     """What was seen before, and what can be seen now."""
     now = current(connection)
     # a mark that was made on another server, of which this one is a restored copy, says nothing here

@@ -30,10 +30,12 @@ class Published:
 
 
 def refresh_metrics(connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:
-    """Compute flow_metrics and skip_metrics in the lake anew; says how many rows each has."""
+    """Compute the metrics in the lake anew; says how many rows flow_metrics and skip_metrics have."""
 
     def compute() -> None:
         connection.execute(engine_sql("reporting/metrics.sql"))
+        if rows(connection, "from smp.flow_node limit 1"):
+            connection.execute(engine_sql("reporting/flows/metrics.sql"))
 
     committed(connection, compute)
     return (
@@ -73,6 +75,7 @@ def _fill(connection: duckdb.DuckDBPyConnection, project: LoadedProject, marts: 
         _write_steps(connection, project)
         _write_runs(connection)
         connection.execute(engine_sql("reporting/report.sql"))
+        connection.execute(engine_sql("reporting/flows/report.sql"))
         _write_marts(connection, marts)
     connection.execute("checkpoint report")
     return _counts(connection)

@@ -52,14 +52,19 @@ def rewrite_clock(query: exp.Query, now: datetime, zone: ZoneInfo) -> exp.Query:
     if now.utcoffset() is None:
         raise ValueError("the moment of a selection needs a time zone")
     local = now.astimezone(zone)
+    return replace_clock(query, lambda kind: _literal(kind, local))
+
+
+def replace_clock(query: exp.Query, moment: Callable[[str], exp.Expr]) -> exp.Query:
+    """A copy of the query in which whatever asks for the present is `moment` of the type that it asks for."""
     copy = query.copy()
     for node in list(copy.walk()):
         kind = clock_kind(node)
         if kind:
-            node.replace(_literal(kind, local))
+            node.replace(moment(kind))
         elif isinstance(node, exp.Anonymous) and node.name.lower() == "age" and len(node.expressions) == 1:
             # age(x) counts from midnight today.
-            node.set("expressions", [_literal("date", local), node.expressions[0]])
+            node.set("expressions", [moment("date"), node.expressions[0]])
     return copy
 
 

@@ -17,28 +17,33 @@ _PREFIX = "smp_selection_"
 
 
 def inlined(names: Sequence[str], selections: Mapping[str, Selection], now: datetime, zone: ZoneInfo) -> str:
-    """The SQL of the last of these selections at a moment; the others are those that it reads, in their order.
+    """The SQL of the last of these selections at a moment; the others are those that it reads, in their order."""
+    return duckdb_sql(rewrite_clock(inlined_query(names, selections), now, zone))
+
+
+def inlined_query(names: Sequence[str], selections: Mapping[str, Selection]) -> exp.Query:
+    """The query of the last of these selections, with the others inside and its clock still in it.
 
     What a send reads from the lake's tables is here computed on the way, each selection once: counting for another
     moment leaves those tables as they are.
     """
     *upstream, name = names
     if not upstream:
-        return selections[name].sql(now, zone)
-    query = exp.select("*").from_(exp.Subquery(this=_pointed(selections[name], now, zone), alias="chosen"))
+        return selections[name].query.copy()
+    query = exp.select("*").from_(exp.Subquery(this=_pointed(selections[name]), alias="chosen"))
     for each in upstream:
         kept = [
             exp.alias_(exp.cast(exp.column(column, quoted=True), type_, dialect="duckdb"), column, quoted=True)
             for column, type_ in selections[each].kept.items()
         ]
-        rows = exp.select(*kept).from_(exp.Subquery(this=_pointed(selections[each], now, zone), alias="chosen"))
+        rows = exp.select(*kept).from_(exp.Subquery(this=_pointed(selections[each]), alias="chosen"))
         query = query.with_(f"{_PREFIX}{each}", as_=rows, materialized=True, copy=False)
-    return duckdb_sql(query)
+    return query
 
 
-def _pointed(selection: Selection, now: datetime, zone: ZoneInfo) -> exp.Query:
-    """A selection's query at a moment, with CTEs in the place of the selections that it reads."""
-    query = rewrite_clock(selection.query, now, zone)
+def _pointed(selection: Selection) -> exp.Query:
+    """A selection's query, with CTEs in the place of the selections that it reads."""
+    query = selection.query.copy()
     read = {table.name.lower() for table in query.find_all(exp.Table) if table.db.lower() == SELECTIONS}
     point(query, {name: exp.to_table(f"{_PREFIX}{name}") for name in read})
     return query

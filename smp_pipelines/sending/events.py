@@ -1,6 +1,6 @@
-"""Events: what has to be mailed because of a submission, taken from the outbox and made into sends, each event once.
+"""Events: what has to be mailed because of a submission or a flow, taken from the outbox and made into sends, once.
 
-The submission writes its event in its own transaction (smp.trigger_event), so nothing is lost when nobody
+Whatever causes a mail writes its event in its own transaction (smp.trigger_event), so nothing is lost when nobody
 listens. Taking gives a batch of events to a send that is still to be planned, in one statement; planning
 reads them from there. Whoever dies in between leaves a send that somebody else plans and delivers (F05).
 """
@@ -19,7 +19,9 @@ from smp_pipelines.stores.postgres import Connection, engine_sql
 CHANNEL = "smp_submission"
 """Notified, at its commit, by every transaction that wrote an event."""
 BATCH = 1_000
-"""How many events go into one send at most."""
+"""How many events of submissions go into one send at most."""
+BATCH_OF_FLOWS = 50_000
+"""How many mails of flows go into one send at most."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ def take(connection: Connection, project: LoadedProject, now: datetime, run_id: 
         "about_a_record": [ref.step.record is not None for ref in steps],
         "now": now,
         "most": BATCH,
+        "most_of_flows": BATCH_OF_FLOWS,
         "run_id": run_id,
     }
     return [Send(*row) for row in connection.execute(engine_sql("events/take.sql"), parameters)]

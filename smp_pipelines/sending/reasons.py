@@ -19,6 +19,7 @@ REASONS: dict[str, str] = {
     AUDIENCE_TEST: "stopped by an audience test",
     "frequency_cap": "has had as many mails as the frequency cap allows",
     "duplicate_address": "shares the address with somebody who gets this mail",
+    "merged": "was merged with somebody who gets this mail",
     "lease_expired": "the worker stopped while it had this mail in hand: nobody knows whether it left",
     "worker_gone": "was on its way when the worker died: nobody knows whether the mail server took it",
     "connection_lost": "the mail server was gone before it answered: nobody knows whether it took the mail",

@@ -16,6 +16,7 @@ from starlette.responses import RedirectResponse, Response
 
 from smp_pipelines.problems import ProjectError, SmpError
 from smp_pipelines.site.colleagues.accounts import Session
+from smp_pipelines.site.colleagues.flow import FlowPages
 from smp_pipelines.site.colleagues.pages import Pages
 from smp_pipelines.site.colleagues.person import PeoplePages
 from smp_pipelines.site.colleagues.signin import SignInPages, own_path
@@ -33,7 +34,7 @@ from smp_pipelines.tracking.hits import HitRecorder
 Handler = Callable[[Request, Exception], Response]
 """What makes the page that tells of an error."""
 
-_FOR_COLLEAGUES = ("/steps/", "/sends", "/people", "/sign-out")
+_FOR_COLLEAGUES = ("/steps/", "/flows", "/sends", "/people", "/sign-out")
 """Where the addresses begin that somebody unknown is asked to sign in for."""
 
 
@@ -49,7 +50,8 @@ def make_app(settings: Settings, clock: Clock) -> Starlette:
     sign_in = SignInPages(source, clock, pages.templates)
     hits = HitRecorder(source.writing)
     visits = VisitPages(source, clock, theme, hits)
-    parts = (visits, HitPages(source, clock, hits), public, theme, sign_in, PeoplePages(source, pages.templates), pages)
+    for_colleagues = (PeoplePages(source, pages.templates), FlowPages(source, clock, pages.templates), pages)
+    parts = (visits, HitPages(source, clock, hits), public, theme, sign_in, *for_colleagues)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:

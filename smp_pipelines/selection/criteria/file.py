@@ -67,6 +67,25 @@ def read_criteria(path: Path, catalog: Catalog, steps: Collection[str], selectio
         raise ProjectError([Problem(path, None, "these criteria are nested too deeply")]) from error
 
 
+def read_condition(
+    document: Document, place: Place, catalog: Catalog, steps: Collection[str], selections: Collection[str]
+) -> exp.Select:
+    """Compile a condition that stands in another file, at this place: the people who meet it, with the clock still in.
+
+    Raises ProjectError with every problem found, each with its line.
+    """
+    value = document.value
+    for part in place:
+        value = value[part]
+    lines = {("where", *at[len(place) :]): line for at, line in document.lines.items() if at[: len(place)] == place}
+    alone = Document(document.file, {"description": "Whoever meets it", "where": value}, lines)
+    try:
+        return _Compiler(alone, catalog, steps, selections).compile().query
+    except RecursionError as error:
+        words = "this condition is nested too deeply"
+        raise ProjectError([Problem(document.file, document.line(place), words)]) from error
+
+
 class _Compiler:
     """Walks a document; a part that is wrong becomes a problem, and the walk goes on."""
 

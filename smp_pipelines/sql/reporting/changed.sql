@@ -24,4 +24,8 @@ select
     exists (
         select from smp.hit, since where changed_tx >= first and not pg_visible_in_snapshot(changed_tx, snapshot)
     ) as hits,
+    exists (
+        select from smp.participant, since
+        where changed_tx >= first and not pg_visible_in_snapshot(changed_tx, snapshot)
+    ) as flows,
     (select published_at from report)
