@@ -20,7 +20,7 @@ from smp_pipelines.flow.advancing import advance
 from smp_pipelines.flow.judging import LakeJudge
 from smp_pipelines.flow.sources import enrol_condition
 from smp_pipelines.flow.tables import use
-from smp_pipelines.flow.ticking import is_due
+from smp_pipelines.flow.ticking import look_ahead
 from smp_pipelines.flow.version import FlowState, FlowVersion, draft, freeze, read_state
 from smp_pipelines.problems import SmpError
 from smp_pipelines.selection.condition import condition_of
@@ -217,7 +217,7 @@ def _nothing_due(world: World, running: _Running) -> list[Row]:
     asking, ticking = Stopwatch(), Stopwatch()
     for _tick in range(_TICKS):
         with asking.lap():
-            due = is_due(running.connection, running.deployment.project, NOW)
+            due = look_ahead(running.connection, running.deployment.project, NOW).is_due
         with ticking.lap():
             done = running.deployment.tick_flows(NOW)
         if due or any(each.did_something for each in done):

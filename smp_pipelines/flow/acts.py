@@ -5,7 +5,7 @@ Tables and columns are quoted identifiers from the project's own schema files; v
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, LiteralString, cast
@@ -14,6 +14,7 @@ from psycopg import sql
 
 from smp_pipelines.campaign.flow.graph import Node
 from smp_pipelines.crm.catalog import Catalog, Column, Table
+from smp_pipelines.problems import SmpError
 from smp_pipelines.stores.postgres import engine_sql
 
 PERSON = "crm.person"
@@ -32,12 +33,22 @@ def acting(node: Node, catalog: Catalog, now: datetime) -> Act:
     if node.options.get("as_if"):  # a simulation changes nothing
         return Act(sql.SQL(""))
     if node.kind == "update":
-        return _update(node.options["update"], catalog.tables[PERSON])
+        values = node.options["update"]
+        return _update(values, _table(catalog, PERSON, values))
     if node.kind == "create":
         row = node.options["create"]
-        return _create(row["values"], catalog.tables[table_name(row["table"])], now)
+        return _create(row["values"], _table(catalog, table_name(row["table"]), row["values"]), now)
     file = "join" if node.kind == "add_to_list" else "leave"
     return Act(sql.SQL(engine_sql(f"flow/advance/{file}.sql")), {"list": node.options[node.kind]})
+
+
+def _table(catalog: Catalog, name: str, columns: Iterable[str]) -> Table:
+    """A table with these columns. Raises SmpError: a version outlives the schema files that it was checked against."""
+    table = catalog.tables.get(name)
+    gone = name if table is None else next((column for column in columns if column not in table.columns), None)
+    if table is None or gone is not None:
+        raise SmpError(f"{gone} of {name} is in no schema file any more; put it back, or apply a flow without it")
+    return table
 
 
 def table_name(written: str) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from smp_pipelines.campaign.project import LoadedProject
 from smp_pipelines.flow import goals, sources, status
-from smp_pipelines.flow.advancing import advance
+from smp_pipelines.flow.advancing import StepsFailedError, advance
 from smp_pipelines.flow.entering import Entered
 from smp_pipelines.flow.judging import Judge
 from smp_pipelines.flow.tables import hold, use
@@ -41,15 +41,32 @@ class Ticked:
         return judged or bool(self.arrived) or self.goals > 0 or self.ended
 
 
-def is_due(connection: Connection, project: LoadedProject, now: datetime) -> bool:
-    """Whether a tick would find anything to do: somebody is due, or something happened that flows look at."""
+@dataclass(frozen=True)
+class Ahead:
+    """Whether a tick would find anything to do, and of which flows that cannot be told, with why."""
+
+    is_due: bool
+    failures: tuple[str, ...] = ()
+
+
+def look_ahead(connection: Connection, project: LoadedProject, now: datetime) -> Ahead:
+    """Whether somebody is due in a flow, or something happened that flows look at; reads indexes only."""
     connection.execute("set search_path = smp, public")
     found = connection.execute(engine_sql("flow/due.sql"), {"now": now}).fetchone()
-    return bool(found and found[0]) or any(
-        _has_news(connection, project, state, now)
-        for state in read_states(connection).values()
-        if state.state in ("live", "ending")
-    )
+    if found and found[0]:
+        return Ahead(True)
+    failures: list[str] = []
+    for state in read_states(connection).values():
+        if state.state not in ("live", "ending"):
+            continue
+        try:
+            if _has_news(connection, project, state, now):
+                return Ahead(True)
+        except PostgresGoneError:
+            raise
+        except SmpError as error:
+            failures.append(f"{state.flow}: {error}")
+    return Ahead(False, tuple(failures))
 
 
 def _has_news(connection: Connection, project: LoadedProject, state: FlowState, now: datetime) -> bool:
@@ -69,20 +86,10 @@ def tick(connection: Connection, project: LoadedProject, judge: Judge, now: date
     """
     use(connection)
     return [
-        _tick(connection, project, state, judge, now)
+        tick_flow(connection, project, state, judge, now)
         for state in read_states(connection).values()
         if state.state in ("live", "ending") and state.version_id is not None
     ]
-
-
-def _tick(connection: Connection, project: LoadedProject, state: FlowState, judge: Judge, now: datetime) -> Ticked:
-    """One flow's failure is its own: the others go on."""
-    try:
-        return tick_flow(connection, project, state, judge, now)
-    except PostgresGoneError:
-        raise
-    except SmpError as error:
-        return Ticked(state.flow, failure=str(error))
 
 
 def tick_flow(
@@ -93,31 +100,73 @@ def tick_flow(
     now: datetime,
     after: datetime | None = None,
 ) -> Ticked:
-    """Do what is due in one flow; `use` was called on this connection.
+    """Do what is due in one flow; `use` was called on this connection. What fails is told, and keeps no other flow.
 
     after: None in real life; in a simulation, the moment behind which events count as new.
     """
-    entered: list[tuple[str, Entered]] = []
-    with connection.transaction():
-        hold(connection, state.flow_id)
-        if after is None and (now_so := read_state(connection, state.flow)) is not None:
-            state = now_so  # somebody may have paused it meanwhile
-        if state.state not in ("live", "ending"):
-            return Ticked(state.flow)
-        running = _versions(connection, state)
-        met = sum(goals.mark(connection, version, state, project, judge, now, after) for version in running)
-        for version in running:
-            sources.wake(connection, version, state, now, after)
-        if state.state == "live" and state.version_id is not None:
-            latest = read_version(connection, state.version_id)
-            entered = sources.look(connection, latest, state, project, judge, now, after)
-    arrived: Counter[str] = Counter()
-    for version in _versions(connection, state):
-        arrived += advance(connection, version, project, judge, now)
-    if arrived:  # whoever sends what is in the outbox waits for this word
+    done = Ticked(state.flow)
+    try:
+        with connection.transaction():
+            state = _held(connection, state, after)
+            running = _versions(connection, state) if state.state in ("live", "ending") else []
+            met = sum(goals.mark(connection, version, state, project, judge, now, after) for version in running)
+            done = replace(done, goals=met)
+            for version in running:
+                sources.wake(connection, version, state, now, after)
+        # a trigger that cannot be read lets nobody in; who is in the flow already goes on
+        done = _looked(connection, project, state, judge, now, after, done)
+        done = _advanced(connection, project, state, judge, now, done)
+    except PostgresGoneError:
+        raise
+    except SmpError as error:
+        done = _failed(done, error)
+    if done.arrived:  # whoever sends what is in the outbox waits for this word
         connection.execute("select pg_notify(%s, '')", (CHANNEL,))
-    ended = state.state == "ending" and status.settle(connection, state.flow_id, now)
-    return Ticked(state.flow, entered, arrived, met, ended)
+    return replace(done, ended=state.state == "ending" and status.settle(connection, state.flow_id, now))
+
+
+def _held(connection: Connection, state: FlowState, after: datetime | None) -> FlowState:
+    """Hold a flow, and read its state again: somebody may have paused it meanwhile."""
+    hold(connection, state.flow_id)
+    return state if after is not None else read_state(connection, state.flow) or state
+
+
+def _failed(done: Ticked, error: SmpError) -> Ticked:
+    return replace(done, failure="; ".join(filter(None, (done.failure, str(error)))))
+
+
+def _looked(
+    connection: Connection,
+    project: LoadedProject,
+    state: FlowState,
+    judge: Judge,
+    now: datetime,
+    after: datetime | None,
+    done: Ticked,
+) -> Ticked:
+    try:
+        with connection.transaction():
+            state = _held(connection, state, after)
+            if state.state != "live" or state.version_id is None:
+                return done
+            latest = read_version(connection, state.version_id)
+            return replace(done, entered=sources.look(connection, latest, state, project, judge, now, after))
+    except PostgresGoneError:
+        raise
+    except SmpError as error:
+        return _failed(done, error)
+
+
+def _advanced(
+    connection: Connection, project: LoadedProject, state: FlowState, judge: Judge, now: datetime, done: Ticked
+) -> Ticked:
+    for version in _versions(connection, state):
+        try:
+            arrived = advance(connection, version, project, judge, now)
+        except StepsFailedError as error:
+            done, arrived = _failed(done, error), error.arrived
+        done = replace(done, arrived=done.arrived + arrived)
+    return done
 
 
 def _versions(connection: Connection, state: FlowState) -> list[FlowVersion]:

@@ -20,7 +20,7 @@ from smp_pipelines.assets.triggers import TRIGGER_JOB
 from smp_pipelines.campaign.project import StepRef
 from smp_pipelines.definitions import build_definitions
 from smp_pipelines.deployment import Deployment
-from smp_pipelines.flow.ticking import is_due
+from smp_pipelines.flow.ticking import look_ahead
 from smp_pipelines.problems import SmpError
 from smp_pipelines.sending import ledger
 from smp_pipelines.sending.context import Recipient
@@ -97,8 +97,9 @@ class Ticker:
         What they are to get is in the outbox then, like what follows submissions.
         """
         with self._deployment.connection() as postgres:
-            if not is_due(postgres, self._deployment.project, now):
-                return False, None
+            ahead = look_ahead(postgres, self._deployment.project, now)
+        if not ahead.is_due:
+            return False, "; ".join(ahead.failures) or None
         with in_process(self._deployment) as (run_id, tags):
             result = self._definitions.resolve_job_def(FLOWS_JOB).execute_in_process(
                 instance=self._instance,
