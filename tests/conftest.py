@@ -50,7 +50,7 @@ _LONGEST = (
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Two processes more than there are cores for `-n auto`: many tests wait, for a rate, a lease or the next minute."""
+    """Two processes more than there are cores for `-n auto`: many tests wait, for a rate, a lease, the next minute."""
     return len(os.sched_getaffinity(0)) + 2 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) + 2
 
 

@@ -1,4 +1,7 @@
-"""The engine of flows against the reference interpreter: random flows, people and histories, every transition."""
+"""The engine of flows against the reference interpreter: random flows, people and histories, every transition.
+
+SMP_FLOW_EXAMPLES=300 plays as many random stories, without shrinking what fails.
+"""
 
 from __future__ import annotations
 
