@@ -233,7 +233,7 @@ class Deployment(Warehouse):
 
     def tick_flows(self, now: datetime) -> list[Ticked]:
         """Do whatever is due in the flows that run; what they mail is in the outbox then (`take_events`)."""
-        judge = LakeJudge(self.lake, self.project.settings.zone, self.refresh)
+        judge = LakeJudge(self.lake, self.project.settings.zone, self.refresh_read)
         with self.connection() as postgres:
             return tick(postgres, self.project, judge, now)
 

@@ -7,7 +7,9 @@ from contextlib import closing, contextmanager
 from functools import cached_property
 
 from smp_pipelines.campaign.project import LoadedProject
+from smp_pipelines.crm.catalog import Table
 from smp_pipelines.crm.mirror import Mirrored, mirror
+from smp_pipelines.problems import SmpError
 from smp_pipelines.reporting.moments import Moments, mirror_moments, prepare_lake
 from smp_pipelines.selection.library import SelectionLibrary
 from smp_pipelines.stores.lake import Lake
@@ -64,10 +66,28 @@ class Warehouse:
 
     def refresh(self, tables: Iterable[str]) -> None:
         """Bring the lake's copy of those of these tables that are the CRM's up to date, and the contact moments."""
-        wanted = [self.project.catalog.tables[name] for name in sorted(tables) if name.startswith("crm.")]
+        wanted = self._of_crm(tables)
         with locked(self.url, "mirror"), locked(self.url, "moments"), self.lake.open() as connection:
             mirror(connection, wanted, counted=False)
             mirror_moments(connection, counted=False)
+
+    def refresh_read(self, tables: Iterable[str]) -> None:
+        """Bring these tables up to date and no other: the mails of a send that is open are copied each time."""
+        asked = set(tables)
+        wanted = self._of_crm(asked)
+        if len(wanted) < len(asked):
+            self.refresh(asked)
+            return
+        with locked(self.url, "mirror"), self.lake.open() as connection:
+            mirror(connection, wanted, counted=False)
+
+    def _of_crm(self, tables: Iterable[str]) -> list[Table]:
+        """Those of these tables that are the CRM's. Raises SmpError: what was frozen outlives the schema files."""
+        known, names = self.project.catalog.tables, sorted(name for name in tables if name.startswith("crm."))
+        gone = [name for name in names if name not in known]
+        if gone:
+            raise SmpError(f"{gone[0]} is in no schema file any more\n    → put it back, or apply a flow without it")
+        return [known[name] for name in names]
 
     def mirror_moments(self) -> Moments:
         """Bring the lake's contact moments up to date with the ledger."""

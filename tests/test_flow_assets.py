@@ -15,6 +15,8 @@ import pytest
 from smp_pipelines.assets.facts import CLOCK_TAG
 from smp_pipelines.assets.flows import FLOWS_JOB, flow_key
 from smp_pipelines.assets.mirror import table_key
+from smp_pipelines.assets.submissions import OP as SUBMISSIONS_OP
+from smp_pipelines.assets.submissions import SUBMISSIONS_JOB
 from smp_pipelines.definitions import build_definitions
 from smp_pipelines.deployment import Deployment
 from smp_pipelines.flow import status
@@ -61,9 +63,13 @@ def tick(house: Theatre, instance: dg.DagsterInstance, clock: Clock, cursor: str
 
 
 def run(house: Theatre, instance: dg.DagsterInstance, moment: datetime) -> dg.ExecuteInProcessResult:
-    """A run of the job at a moment; it must succeed."""
-    job = definitions(house).resolve_job_def(FLOWS_JOB)
-    return job.execute_in_process(instance=instance, tags={CLOCK_TAG: moment.isoformat()})
+    """A run of the job at a moment, then one that sends what it asked for; both must succeed."""
+    tags = {CLOCK_TAG: moment.isoformat()}
+    moved = definitions(house).resolve_job_def(FLOWS_JOB).execute_in_process(instance=instance, tags=tags)
+    hurry = {"ops": {SUBMISSIONS_OP: {"config": {"linger_seconds": 0.0}}}}
+    sending = definitions(house).resolve_job_def(SUBMISSIONS_JOB)
+    assert sending.execute_in_process(instance=instance, tags=tags, run_config=hurry).success
+    return moved
 
 
 @functools.lru_cache(maxsize=1)
@@ -102,6 +108,7 @@ def test_from_a_hand_to_the_mail_and_the_end_of_the_path(
     assert len(server.recipients) == 2, "a run that happens twice mails nobody twice"
     assert "nobody is due" in str(tick(house, instance, clock, asked.cursor).skip_message)
 
+    assert Ticker(deployment, instance).run([flow_key(FLOW)], {}) is None
     told = metadata(instance)
     assert (told["state"], told["enrolled"], told["in the flow now"]) == ("live", 2, 2)
     assert told["diagram"].startswith("![diagram](data:image/svg+xml;base64,")

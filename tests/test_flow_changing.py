@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from smp_pipelines.crm.merging import merge
 from smp_pipelines.flow import status, tables
 from smp_pipelines.flow.advancing import advance
 from smp_pipelines.flow.changing import Applied, FlowPlan, apply, plan
@@ -237,7 +238,7 @@ def test_who_was_moved_goes_on_by_the_new_version(postgres: Connection, tmp_path
     assert postgres.execute("select outcome from smp.participant").fetchone() == ("completed",)
 
 
-def test_a_goal_that_is_still_there_keeps_its_name_and_another_is_met_all_the_same(
+def test_a_goal_that_is_still_there_stays_met_and_one_that_is_gone_does_not(
     postgres: Connection, tmp_path: Path
 ) -> None:
     goals = "goals: [{type: list, list: A}, {type: list, list: B}]\non_success: go_on\nsteps:"
@@ -247,7 +248,7 @@ def test_a_goal_that_is_still_there_keeps_its_name_and_another_is_met_all_the_sa
     turned = FIRST.replace("steps:", "goals: [{type: list, list: B}]\non_success: go_on\nsteps:")
     apply(postgres, drafted(tmp_path, turned), NOW, "anna", "all")
     found = postgres.execute("select goal, goal_at from smp.participant order by person_id").fetchall()
-    assert found == [(None, NOW), (0, NOW)]
+    assert found == [(None, None), (0, NOW)]
 
 
 def test_a_flow_that_does_not_run_has_nothing_to_apply_to(postgres: Connection, tmp_path: Path) -> None:
@@ -263,3 +264,24 @@ def test_a_stopped_step_keeps_a_change_from_being_applied(postgres: Connection, 
     with pytest.raises(SmpError, match="smp step status friends/story live"):
         apply(postgres, drafted(tmp_path, SECOND), NOW, "anna", "all", steps=["friends/story"])
     assert postgres.execute("select count(*) from smp.flow_version").fetchone() == (1,)
+
+
+def test_what_a_merged_card_was_sent_is_not_sent_again_by_a_new_version(postgres: Connection, tmp_path: Path) -> None:
+    put_in(postgres, "rest", 20)
+    put_in(postgres, "goodbye", 21)
+    postgres.execute("update smp.participant set entered_at = %s where person_id = 21", (NOW,))
+    postgres.execute(
+        "with sent as (insert into smp.send (send_key, step, purpose, moment, opened_at)"
+        " values ('k', 'friends/last_word', 'live', %(now)s, %(now)s) returning send_id)"
+        " insert into smp.trigger_event"
+        " (step, person_id, cause, happened_at, participant_id, version_id, node, send_id)"
+        " select n.step, 21, 'flow', %(now)s, participant_id, version_id, n.node, send_id"
+        " from sent, smp.participant join smp.flow_node as n using (version_id)"
+        " where person_id = 21 and n.step = 'friends/last_word'",
+        {"now": NOW},
+    )
+    merge(postgres, [(21, 20)], [], NOW, "anna")
+    edited = drafted(tmp_path, FIRST.replace("goodbye: {wait: 1 day}", "goodbye: {wait: 2 days}"))
+    assert places(plan(postgres, edited)) == {"rest": ("rest", 1, 1)}
+    assert apply(postgres, edited, NOW, "anna", "all").stayed == 1
+    assert apply(postgres, edited, NOW, "anna", "all", again=True).stayed == 0

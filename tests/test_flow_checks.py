@@ -10,6 +10,7 @@ import pytest
 
 from smp_pipelines.campaign.checks import check_project
 from smp_pipelines.flow.checks import fit_to_run, flow_problems, steps_of
+from smp_pipelines.flow.table_checks import create_faults
 from smp_pipelines.problems import Problem, ProjectError
 from tests.support.flow_files import sample, with_flows
 
@@ -156,3 +157,14 @@ def test_everything_is_told_at_once_in_the_order_of_the_file(tmp_path: Path) -> 
     )
     found = problems(tmp_path, friends=text)
     assert [each.line for each in found] == [4, 6, 7]
+
+
+def test_a_key_that_is_too_small_for_the_numbers_of_new_rows_is_refused() -> None:
+    catalog = sample()[0].catalog
+    table = catalog.tables["crm.activity"]
+    small = {**table.columns, "activity_id": dataclasses.replace(table.columns["activity_id"], type="integer")}
+    changed = {**catalog.tables, "crm.activity": dataclasses.replace(table, columns=small)}
+    values = {"kind": "call", "subject": "x"}
+    assert list(create_faults(catalog, "activity", values, ("steps", "a"))) == []
+    (fault,) = create_faults(dataclasses.replace(catalog, tables=changed), "activity", values, ("steps", "a"))
+    assert fault[1] == "crm.activity.activity_id is integer, too small for the numbers that new rows get"

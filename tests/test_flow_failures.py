@@ -91,3 +91,8 @@ def test_a_flow_whose_trigger_cannot_be_read_holds_up_no_other(stage: Stage) -> 
     assert failures["well"] is None
     assert "there is no gone in sql/schema any more" in str(failures["gone"])
     assert [place[0] for place in places(stage)] == ["well", "well"]
+
+
+def test_a_condition_that_reads_a_table_that_is_gone_tells_it(stage: Stage) -> None:
+    with pytest.raises(SmpError, match=r"^crm\.gone is in no schema file any more"):
+        stage.deployment.refresh(["crm.person", "crm.gone"])

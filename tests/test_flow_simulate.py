@@ -9,6 +9,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import duckdb
 import psycopg
 import pytest
 from psycopg import sql
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 from smp_pipelines.audience.simulating import simulate_flow, simulated_version
 from smp_pipelines.commands import flow_simulate as command
 from smp_pipelines.deployment import Deployment
+from smp_pipelines.flow.past import past_judge
 from smp_pipelines.flow.simulating import Simulation
 from smp_pipelines.flow.version import draft, freeze
 from smp_pipelines.problems import SmpError
@@ -218,7 +220,9 @@ def test_the_version_that_people_enter_is_simulated_unless_the_file_is_asked_for
     with with_flow(house, tmp_path) as deployment:
         assert simulated_version(deployment, "friends", from_file=False).number == 0, "it was never live"
         with deployment.connection() as connection, connection.transaction():
-            frozen = freeze(connection, draft(deployment.project, deployment.library, "friends"), START, "anna")
+            frozen = freeze(
+                connection, draft(deployment.project, deployment.library, "friends"), END + timedelta(days=1), "anna"
+            )
             connection.execute("update smp.flow set version_id = %s where flow = 'friends'", (frozen.version_id,))
         assert simulated_version(deployment, "friends", from_file=False) == frozen
         assert simulated_version(deployment, "friends", from_file=True).number == 0
@@ -258,3 +262,15 @@ def test_the_command_tells_it_writes_a_file_and_draws(
     }
     assert len(rows) == 5
     assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_simulation_keeps_to_the_memory_that_is_allowed_and_spills_beside_its_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("smp_pipelines.flow.past.MEMORY", "16MB")
+    duckdb.connect(str(tmp_path / "past.duckdb")).close()
+    with past_judge(tmp_path / "past.duckdb", {}, AMSTERDAM) as judge:
+        database = judge._database
+        database.execute("create temp table big as select range as n, md5(range::varchar) as word from range(600_000)")
+        assert database.execute("select count(distinct word) from big").fetchone() == (600_000,)
+        assert any((tmp_path / "spill").iterdir())

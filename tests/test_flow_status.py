@@ -10,7 +10,8 @@ import psycopg
 import pytest
 
 from smp_pipelines.deployment import Deployment
-from smp_pipelines.flow import status
+from smp_pipelines.flow import status, tables
+from smp_pipelines.flow.sources import enrol_people
 from smp_pipelines.flow.version import read_state, read_version
 from smp_pipelines.problems import ProjectError, SmpError
 from smp_pipelines.sending.status import change_status, read_changes, read_status
@@ -18,6 +19,7 @@ from smp_pipelines.stores.postgres import Connection, connect
 from smp_pipelines.stores.settings import Settings
 from tests.site_pages import edit
 from tests.support.flow_files import drafted
+from tests.support.flow_world import SqlJudge
 
 NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -224,3 +226,24 @@ def test_two_changes_at_once_queue_up(postgres: Connection, postgres_url: str, t
         with pytest.raises(psycopg.errors.LockNotAvailable):
             status.end(postgres, "friends", NOW, "anna")
     assert state(postgres)[0] == "paused"
+
+
+def test_nobody_enters_by_hand_a_flow_that_was_ended_or_changed_while_they_were_named(
+    postgres: Connection, tmp_path: Path
+) -> None:
+    live(postgres, tmp_path)
+    tables.use(postgres)
+    seen = read_state(postgres, "friends")
+    assert seen is not None
+    version = read_version(postgres, seen.version_id or 0)
+    postgres.execute(
+        "insert into crm.person (person_id, last_name, created_at) values (1, 'x', now()), (2, 'x', now())"
+    )
+    status.pause(postgres, "friends", NOW, "bob")
+    live(postgres, tmp_path, FLOW.replace("2 days", "3 days"))
+    assert enrol_people(postgres, version, seen, SqlJudge(), [1], "a", NOW).enrolled == 1
+    entered = "select number from smp.participant join smp.flow_version using (version_id)"
+    assert postgres.execute(entered).fetchall() == [(2,)]
+    status.end(postgres, "friends", NOW, "bob", drop=True)
+    with pytest.raises(SmpError, match="flow friends is ended, so nobody can enter it"):
+        enrol_people(postgres, version, seen, SqlJudge(), [2], "a", NOW)

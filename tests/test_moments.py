@@ -172,3 +172,16 @@ def test_work_on_the_lake_that_meets_another_writer_is_done_again_and_a_real_err
         assert one.execute("from smp.counted").fetchall() == [(12,)]
         with pytest.raises(duckdb.CatalogException, match="no_such_table"), transaction(one):
             one.execute("from smp.no_such_table")
+
+
+def test_who_asks_for_tables_of_the_crm_only_does_not_copy_the_mails_that_wait(house: Theatre) -> None:
+    house.plan_these(house.people(2))
+
+    def known() -> list[tuple[int]]:
+        with house.deployment.lake.open() as lake:
+            return [*rows(lake, "select count(*) from smp.message"), *rows(lake, "select count(*) from crm.person")]
+
+    house.deployment.refresh_read(["crm.person"])
+    assert known() == [(0,), (2,)]
+    house.deployment.refresh_read(["crm.person", "smp.contact_moment"])
+    assert known() == [(2,), (2,)]

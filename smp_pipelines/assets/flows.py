@@ -2,16 +2,15 @@
 
 import base64
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
-from pydantic import Field
 
 from smp_pipelines.assets.charts import table
-from smp_pipelines.assets.facts import RunFacts, read_facts, told
+from smp_pipelines.assets.facts import read_facts, told
 from smp_pipelines.assets.mirror import table_key
 from smp_pipelines.assets.outcomes import Metadata
 from smp_pipelines.assets.selections import selection_key
-from smp_pipelines.assets.submissions import send_taken
 from smp_pipelines.campaign.flow.sources import RecordSource, SelectionSource
 from smp_pipelines.deployment import Deployment
 from smp_pipelines.flow.drawing import draw
@@ -25,14 +24,8 @@ from smp_pipelines.stores.clock import Clock
 
 FLOWS_JOB = "flows"
 OP = "move_people"
-_MOST_ROUNDS = 1_000
-"""Takes of the outbox in one run, each with a send of every step at least; the next run goes on."""
-
-
-class FlowsConfig(dg.Config):
-    """Whether the run also sends what the flows ask for."""
-
-    send: bool = Field(default=True, description="Plan and deliver the mails that the flows ask for")
+_FRESH = timedelta(minutes=5)
+"""How long the figures of a flow stand before a run that moves its people counts anew: that walks all of them."""
 
 
 def flow_key(flow: str) -> dg.AssetKey:
@@ -87,39 +80,34 @@ def _upstream(deployment: Deployment, name: str) -> list[dg.AssetKey]:
 
 
 def flows_job(deployment: Deployment, clock: Clock) -> dg.JobDefinition:
-    """Tick all flows, then plan, deliver and settle what they ask for."""
+    """Tick all flows. Their mails are in the outbox then: the sensor `submissions` asks for runs that send them."""
 
-    @dg.op(name=OP, description="Goals, new participants, everybody who is due; then the mails that they are to get.")
-    def move_people(context: dg.OpExecutionContext, config: FlowsConfig) -> None:
+    @dg.op(name=OP, description="Goals, new participants, everybody who is due. Mails go into the outbox.")
+    def move_people(context: dg.OpExecutionContext) -> None:
         facts = read_facts(context.run, lambda: clock)
         with told():
             ticked = [each for each in deployment.tick_flows(facts.clock.now()) if each.did_something]
             for each in ticked:
                 context.log.info(_in_words(each))
             failures = [f"{each.flow}: {each.failure}" for each in ticked if each.failure is not None]
-            failures += _send(context, deployment, facts) if config.send else []
             for each in ticked:
+                if _is_fresh(context.instance, each.flow, facts.clock.now()) and not each.ended:
+                    continue
                 metadata = flow_metadata(deployment, each.flow)
                 context.log_event(dg.AssetMaterialization(flow_key(each.flow), metadata=metadata))
             if failures:
                 raise SmpError("; ".join(failures))
 
-    @dg.job(name=FLOWS_JOB, description="Flows: whoever is due moves on, and gets their mails (F31 to F49)")
+    @dg.job(name=FLOWS_JOB, description="Flows: whoever is due moves on (F31 to F49)")
     def flows() -> None:
         move_people()
 
     return flows
 
 
-def _send(context: dg.OpExecutionContext, deployment: Deployment, facts: RunFacts) -> list[str]:
-    """Send what waits in the outbox, batch by batch; what went wrong with which send."""
-    failures: list[str] = []
-    for _round in range(_MOST_ROUNDS):
-        sends = deployment.take_events(facts.clock.now(), facts.run_id)
-        if not sends:
-            break
-        failures += send_taken(context, deployment, facts, sends)
-    return failures
+def _is_fresh(instance: dg.DagsterInstance, flow: str, now: datetime) -> bool:
+    latest = instance.get_latest_materialization_event(flow_key(flow))
+    return latest is not None and timedelta() <= now - datetime.fromtimestamp(latest.timestamp, UTC) < _FRESH
 
 
 def _in_words(ticked: Ticked) -> str:

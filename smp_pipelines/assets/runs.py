@@ -7,6 +7,7 @@ from datetime import datetime
 import dagster as dg
 
 from smp_pipelines.assets.facts import CLOCK_TAG, MOMENT_TAG, SEND_KEY_TAG, STEP_TAG
+from smp_pipelines.assets.flows import flow_keys
 from smp_pipelines.assets.groups import group_key
 from smp_pipelines.assets.mirror import table_key
 from smp_pipelines.assets.selections import selection_key
@@ -45,8 +46,9 @@ def due_assets(deployment: Deployment, due: Due) -> list[dg.AssetKey]:
 
 
 def report_run_assets(deployment: Deployment) -> list[dg.AssetKey]:
-    """What a run of the reports alone materialises: the crm tables that they show, moments, metrics and the file."""
-    return [*(table_key(table) for table in sorted(deployment.library.mart_tables())), *_DOWNSTREAM]
+    """What a run of the reports alone materialises: the crm tables that they show, flows, moments, metrics, file."""
+    tables = [table_key(table) for table in sorted(deployment.library.mart_tables())]
+    return [*tables, *flow_keys(deployment), *_DOWNSTREAM]
 
 
 def run_tags(due: Due, clock: datetime | None = None) -> dict[str, str]:

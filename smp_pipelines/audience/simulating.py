@@ -6,16 +6,17 @@ import tempfile
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import numpy as np
-
 from smp_pipelines.flow.past import copy_tables, past_judge
 from smp_pipelines.flow.simulating import Simulation, simulate
 from smp_pipelines.flow.version import FlowVersion, draft, read_state, read_version
 from smp_pipelines.problems import SmpError
+from smp_pipelines.stores.lake import literal
 from smp_pipelines.stores.postgres import Connection
 from smp_pipelines.warehouse import Warehouse
 
 _LONGEST = timedelta(days=3660)
+_BLOCK = 1 << 20
+"""Bytes in one piece of a COPY."""
 
 
 def simulated_version(warehouse: Warehouse, flow: str, *, from_file: bool) -> FlowVersion:
@@ -49,17 +50,19 @@ def simulate_flow(
     reads = sorted({name for condition in version.conditions.values() for name in condition.reads})
     warehouse.refresh(reads)
     tables = {name: warehouse.project.catalog.tables[name] for name in reads}
-    with tempfile.TemporaryDirectory(prefix="smp-simulation-") as folder:
+    scratch = warehouse.settings.home / "scratch"  # it holds people: what a killed process leaves is to be found there
+    scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="simulation-", dir=scratch) as folder:
         file = Path(folder) / "past.duckdb"
         with warehouse.lake.open() as lake:
             copy_tables(lake, reads, file)
         with past_judge(file, tables, version.zone) as judge, warehouse.connection() as postgres:
-            _note_mails(warehouse, postgres, version, start, end)
+            _note_mails(warehouse, postgres, version, start, end, file.parent)
             return simulate(postgres, version, warehouse.project, judge, start, end)
 
 
 def _note_mails(
-    warehouse: Warehouse, postgres: Connection, version: FlowVersion, start: datetime, end: datetime
+    warehouse: Warehouse, postgres: Connection, version: FlowVersion, start: datetime, end: datetime, folder: Path
 ) -> None:
     """Write the mails that count for the frequency cap to flow_past_mail; those of the flow itself are simulated."""
     cap = warehouse.project.settings.frequency_cap
@@ -68,18 +71,20 @@ def _note_mails(
         return
     own = {str(node.options["step"]) for node in version.nodes if node.kind == "mail"}
     exempt = {ref.key for ref in warehouse.project.steps() if ref.step.topic in cap.exempt}
-    query = (
-        "select person_id, epoch_us(happened_at) as moment from smp.contact_moment where received"
+    mails = (
+        "select person_id, happened_at from smp.contact_moment where received"
         " and happened_at > $since and happened_at <= $until and not list_contains($apart, step)"
     )
     since = start.astimezone(version.zone) - timedelta(days=cap.days)
+    file = folder / "mails.csv"
     with warehouse.lake.open() as lake:
-        found = lake.execute(query, {"since": since, "until": end, "apart": sorted(own | exempt)}).fetchnumpy()
-    people, moments = (np.asarray(found[name], dtype=np.int64).tolist() for name in ("person_id", "moment"))
+        values = {"since": since, "until": end, "apart": sorted(own | exempt)}
+        lake.execute(f"copy ({mails}) to {literal(str(file))} (format csv, header false)", values)
     with (
+        file.open("rb") as rows,
         postgres.cursor() as cursor,
-        cursor.copy("copy flow_past_mail (person_id, moment) from stdin") as copy,
+        cursor.copy("copy flow_past_mail (person_id, moment) from stdin (format csv)") as copy,
     ):
-        for person_id, moment in zip(people, moments, strict=True):
-            copy.write_row((person_id, datetime.fromtimestamp(moment / 1e6, tz=version.zone)))
+        while block := rows.read(_BLOCK):
+            copy.write(block)
     postgres.execute("create index on flow_past_mail (person_id, moment)")

@@ -274,7 +274,7 @@ def flow_enrol(
         state = _state(loaded, postgres, flow)
         version = read_version(postgres, state.version_id or 0)
         use(postgres)
-        judge = LakeJudge(loaded.lake, version.zone, loaded.refresh)
+        judge = LakeJudge(loaded.lake, version.zone, loaded.refresh_read)
         if person:
             done = sources.enrol_people(postgres, version, state, judge, person, key, now, record)
         else:

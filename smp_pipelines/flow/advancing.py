@@ -17,7 +17,7 @@ from smp_pipelines.campaign.flow.graph import Node
 from smp_pipelines.campaign.flow.models import MoveOn
 from smp_pipelines.campaign.project import LoadedProject
 from smp_pipelines.flow.judging import Judge
-from smp_pipelines.flow.moves import move
+from smp_pipelines.flow.moves import RESTS, move
 from smp_pipelines.flow.tables import hold
 from smp_pipelines.flow.version import FlowVersion
 from smp_pipelines.problems import SmpError
@@ -84,7 +84,9 @@ def _sweep(
     )
     if not counts:
         return counts
-    for node in version.nodes:
+    # what writes to people's cards comes last: nobody goes on from there in this sweep, and no card is locked while
+    # conditions are judged
+    for node in sorted(version.nodes, key=lambda node: node.kind in RESTS):
         if not counts[node.number]:
             continue
         try:
@@ -93,7 +95,8 @@ def _sweep(
         except (PostgresGoneError, psycopg.OperationalError):
             raise
         except (SmpError, psycopg.DatabaseError) as error:
-            failures.append(f"step {node.name}: {_words(error)}")
+            words = refusal(error) if isinstance(error, psycopg.Error) else str(error)
+            failures.append(f"step {node.name}: {words}")
             connection.execute(engine_sql("flow/advance/stay.sql"), {"node": node.number, "due_at": now + RETRY})
     connection.execute(engine_sql("flow/advance/settle.sql"))
     return counts
@@ -113,11 +116,9 @@ def _moved(
     return dict(connection.execute(step.statement, step.parameters).fetchall())
 
 
-def _words(error: Exception) -> str:
-    """What went wrong, without the row that it went wrong with: that may hold an address."""
-    if isinstance(error, psycopg.Error):
-        return f"Postgres refuses: {error.diag.message_primary or type(error).__name__}"
-    return str(error)
+def refusal(error: psycopg.Error) -> str:
+    """What Postgres does not do, without the row that it is about: that may hold an address."""
+    return f"Postgres refuses: {error.diag.message_primary or type(error).__name__}"
 
 
 def _taking(version: FlowVersion, now: datetime, batch: int) -> dict[str, Any]:

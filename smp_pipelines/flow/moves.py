@@ -21,7 +21,7 @@ from smp_pipelines.stores.postgres import engine_sql
 
 ACTIONS = frozenset(("mail", "form", "page", "update", "create", "add_to_list", "remove_from_list", "move_to"))
 """Steps before which a participant is checked again (F33)."""
-_RESTS = frozenset(("update", "create", "add_to_list", "remove_from_list"))
+RESTS = frozenset(("update", "create", "add_to_list", "remove_from_list"))
 """Steps behind which people wait for the next sweep, so that its conditions see what was done."""
 _SO_FAR: LiteralString = "coalesce(nullif(current_setting('smp.pretended', true), '')::timestamptz, 'infinity')"
 """In a simulation nobody did yet what they did later; in real life there is no later (smp_pipelines.flow.tables)."""
@@ -83,7 +83,7 @@ def move(version: FlowVersion, node: Node, project: LoadedProject, now: datetime
         "next": node.next,
         "now": now,
         "zone": version.zone.key,
-        "rests": node.kind in _RESTS,
+        "rests": node.kind in RESTS,
         "excluded": "exclude" in version.conditions,
         **part.parameters,
         **act.parameters,

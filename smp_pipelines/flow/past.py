@@ -22,7 +22,7 @@ from smp_pipelines.problems import SmpError
 from smp_pipelines.selection.clock import replace_clock
 from smp_pipelines.selection.condition import Condition
 from smp_pipelines.selection.gate import duckdb_sql
-from smp_pipelines.stores.lake import identifier, literal, words_of
+from smp_pipelines.stores.lake import MEMORY, identifier, literal, words_of
 from smp_pipelines.stores.numbers import Query, copy_in, copy_out
 from smp_pipelines.stores.postgres import Connection
 
@@ -47,7 +47,11 @@ def copy_tables(lake: duckdb.DuckDBPyConnection, tables: Collection[str], file: 
 @contextmanager
 def past_judge(file: Path, tables: Mapping[str, Table], zone: ZoneInfo) -> Iterator[PastJudge]:
     """A judge over such a file, which is only read. tables: what is known of them, by name."""
-    with duckdb.connect(":memory:") as database:
+    limits: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": MEMORY,
+        "temp_directory": str(file.parent / "spill"),
+    }
+    with duckdb.connect(":memory:", config=limits) as database:
         if file.stat().st_size < _SMALL:
             database.execute("set threads = 1")  # to divide so little work costs more than the work
         database.execute(f"attach {literal(str(file))} as past (read_only)")

@@ -95,9 +95,12 @@ class Simulation:
 
 
 def as_if(version: FlowVersion) -> FlowVersion:
-    """The version as a simulation runs it: under an id that no flow has, and with steps that change nothing."""
+    """The version as a simulation runs it: under ids that no flow has, and with steps that change nothing.
+
+    A version of its own, since it counts what happened from the start on, however late the real one was made.
+    """
     nodes = tuple(replace(node, options={"as_if": True}) if node.kind in _CHANGES else node for node in version.nodes)
-    return replace(version, flow_id=_FLOW_ID, nodes=nodes)
+    return replace(version, flow_id=_FLOW_ID, version_id=0, nodes=nodes)
 
 
 def simulate(
@@ -161,15 +164,15 @@ class _Run:
         return min(latest, found[0]) if found is not None else latest
 
     def go_to(self, now: datetime, looks: Collection[datetime]) -> None:
-        """Do what a tick does at this moment: goals, events (where the calendar has any), and whoever is due."""
+        """Do what a tick does at this moment: events (where the calendar has any), goals, and whoever is due."""
         connection, version, state = self._connection, self._version, self._state
         pretend_now(connection, now)
         with connection.transaction():
-            goals.mark(connection, version, state, self._project, self._judge, now, self.at)
-            sources.wake(connection, version, state, now, self.at)
             if now in looks:
                 sources.look(connection, version, state, self._project, self._judge, now, self._looked_at)
                 self._looked_at = now
+            goals.mark(connection, version, state, self._project, self._judge, now, self.at)
+            sources.wake(connection, version, state, now, self.at)
         arrived = advance(connection, version, self._project, self._judge, now)
         if any(node.kind == "mail" and arrived[node.name] for node in version.nodes):
             since = now.astimezone(version.zone) - self._days

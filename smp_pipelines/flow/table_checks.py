@@ -14,6 +14,8 @@ from smp_pipelines.crm.catalog import Catalog, Column, Table
 Place = tuple[str | int, ...]
 Fault = tuple[Place, str, str | None]
 """What is wrong: where in the flow's file, in what words, and what to do."""
+FIRST_NUMBER = 1_000_000_000_000
+"""Where the sequence smp.new_person_id begins, which gives new rows their keys."""
 LISTS = {"crm.list": ("list_id", "name"), "crm.list_member": ("list_id", "person_id", "added_at")}
 
 
@@ -97,6 +99,10 @@ def create_faults(catalog: Catalog, table_name: str, values: Mapping[str, object
     if len(table.key) != 1 or key is None or shape(key).kind != "integer" or key.name == "person_id":
         words = f"the key of {table.name} is {', '.join(table.key)}: no number that a new row can get"
         yield where, words, "choose a table whose key is one column of whole numbers, e.g. activity"
+        return
+    if (shape(key).most or 0) < FIRST_NUMBER:
+        words = f"{table.name}.{key.name} is {key.type}, too small for the numbers that new rows get"
+        yield where, words, f"make it a bigint, or choose another table: they begin at {FIRST_NUMBER}"
         return
     yield from value_faults(table, values, (*place, "create", "values"))
     by_itself = {"person_id", *table.key, *values}

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+import psycopg
+
 from smp_pipelines.campaign.project import LoadedProject
 from smp_pipelines.flow import goals, sources, status
-from smp_pipelines.flow.advancing import StepsFailedError, advance
+from smp_pipelines.flow.advancing import StepsFailedError, advance, refusal
 from smp_pipelines.flow.entering import Entered
 from smp_pipelines.flow.judging import Judge
 from smp_pipelines.flow.tables import hold, use
@@ -60,8 +64,9 @@ def look_ahead(connection: Connection, project: LoadedProject, now: datetime) ->
         if state.state not in ("live", "ending"):
             continue
         try:
-            if _has_news(connection, project, state, now):
-                return Ahead(True)
+            with _told():
+                if _has_news(connection, project, state, now):
+                    return Ahead(True)
         except PostgresGoneError:
             raise
         except SmpError as error:
@@ -81,7 +86,7 @@ def _has_news(connection: Connection, project: LoadedProject, state: FlowState, 
 def tick(connection: Connection, project: LoadedProject, judge: Judge, now: datetime) -> list[Ticked]:
     """Do what is due in every flow that runs. Asked again, or by two at once, it does nothing twice.
 
-    Per flow: goals are marked, events enrol, and everybody who is due moves on, each in transactions that hold the
+    Per flow: events enrol, goals are marked, and everybody who is due moves on, each in transactions that hold the
     flow. The connection commits statement by statement.
     """
     use(connection)
@@ -104,17 +109,16 @@ def tick_flow(
 
     after: None in real life; in a simulation, the moment behind which events count as new.
     """
-    done = Ticked(state.flow)
+    # a trigger that cannot be read lets nobody in; who is in the flow already goes on
+    done = _looked(connection, project, state, judge, now, after, Ticked(state.flow))
     try:
-        with connection.transaction():
+        with _told(), connection.transaction():
             state = _held(connection, state, after)
             running = _versions(connection, state) if state.state in ("live", "ending") else []
             met = sum(goals.mark(connection, version, state, project, judge, now, after) for version in running)
             done = replace(done, goals=met)
             for version in running:
                 sources.wake(connection, version, state, now, after)
-        # a trigger that cannot be read lets nobody in; who is in the flow already goes on
-        done = _looked(connection, project, state, judge, now, after, done)
         done = _advanced(connection, project, state, judge, now, done)
     except PostgresGoneError:
         raise
@@ -123,6 +127,17 @@ def tick_flow(
     if done.arrived:  # whoever sends what is in the outbox waits for this word
         connection.execute("select pg_notify(%s, '')", (CHANNEL,))
     return replace(done, ended=state.state == "ending" and status.settle(connection, state.flow_id, now))
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turn what Postgres refuses into words, without the row: that may hold an address."""
+    try:
+        yield
+    except psycopg.OperationalError:
+        raise
+    except psycopg.DatabaseError as error:
+        raise SmpError(refusal(error)) from error
 
 
 def _held(connection: Connection, state: FlowState, after: datetime | None) -> FlowState:
@@ -145,7 +160,7 @@ def _looked(
     done: Ticked,
 ) -> Ticked:
     try:
-        with connection.transaction():
+        with _told(), connection.transaction():
             state = _held(connection, state, after)
             if state.state != "live" or state.version_id is None:
                 return done

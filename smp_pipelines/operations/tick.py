@@ -10,7 +10,6 @@ import dagster as dg
 
 from smp_pipelines.assets.facts import CLOCK_TAG
 from smp_pipelines.assets.flows import FLOWS_JOB
-from smp_pipelines.assets.flows import OP as FLOWS_OP
 from smp_pipelines.assets.in_process import in_process
 from smp_pipelines.assets.runs import JOB_NAME, due_assets, report_run_assets, run_tags
 from smp_pipelines.assets.sends import is_triggered
@@ -105,7 +104,7 @@ class Ticker:
                 instance=self._instance,
                 run_id=run_id,
                 tags=tags | _at(clock or now),
-                run_config={**_QUIET_LOG, "ops": {FLOWS_OP: {"config": {"send": False}}}},
+                run_config=_QUIET_LOG,
                 raise_on_error=False,
             )
         return True, _failure(result)

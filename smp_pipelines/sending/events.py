@@ -42,8 +42,17 @@ class Waiting:
         return f"{many}, which is {self.status}: they wait until it is live"
 
 
-def take(connection: Connection, project: LoadedProject, now: datetime, run_id: str | None = None) -> list[Send]:
+def take(
+    connection: Connection,
+    project: LoadedProject,
+    now: datetime,
+    run_id: str | None = None,
+    *,
+    with_flows: bool = True,
+) -> list[Send]:
     """Make sends, still to be planned, of the events that wait, in one transaction; whoever else takes gets others.
+
+    with_flows: also of the mails of flows, which may be very many; those of a paused flow wait.
 
     Events of a step that is not live wait. Once it is live, those from before and older than its late_minutes
     are marked as missed (`late`), and so are those without the linked record that the step is about (`no_record`).
@@ -55,6 +64,7 @@ def take(connection: Connection, project: LoadedProject, now: datetime, run_id: 
         "about_a_record": [ref.step.record is not None for ref in steps],
         "now": now,
         "most": BATCH,
+        "with_flows": with_flows,
         "most_of_flows": BATCH_OF_FLOWS,
         "run_id": run_id,
     }

@@ -45,6 +45,7 @@ class Outbox:
     def linger(self, seconds: float, run_id: str, is_outdated: Callable[[], bool]) -> list[Send]:
         """The same for a run, before others; none when another run lingers all the while.
 
+        The mails of flows are left to others: somebody who waits for an answer does not stand behind them.
         None either as soon as it is outdated: an edited project is for the runs that come.
         """
         until = time.monotonic() + seconds
@@ -52,7 +53,7 @@ class Outbox:
         try:
             while not is_outdated():
                 alone = alone or self._is("pg_try_advisory_lock")
-                sends = take(self._connection, self._project, self._clock.now(), run_id) if alone else []
+                sends = self._taken(run_id) if alone else []
                 left = until - time.monotonic()
                 if sends or left <= 0:
                     return sends
@@ -61,6 +62,9 @@ class Outbox:
         finally:
             if alone:
                 self._is("pg_advisory_unlock")
+
+    def _taken(self, run_id: str) -> list[Send]:
+        return take(self._connection, self._project, self._clock.now(), run_id, with_flows=False)
 
     def _is(self, function: str) -> bool:
         found = self._connection.execute(f"select {function}({_LOCK})").fetchone()

@@ -26,7 +26,8 @@ from smp_pipelines.stores.settings import Settings
 _EXTENSIONS = ("duckdb_extension_postgres_scanner", "duckdb_extension_ducklake")
 _CATALOGUES = ("crm", "smp")
 _ATTEMPTS = 5
-_MEMORY = os.environ.get("SMP_DUCKDB_MEMORY", "1GB")
+MEMORY = os.environ.get("SMP_DUCKDB_MEMORY", "1GB")
+"""What each database of DuckDB may hold in memory; what is more goes to disk."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ def _opening(scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         "allow_unsigned_extensions": True,
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
-        "memory_limit": _MEMORY,
+        "memory_limit": MEMORY,
         "temp_directory": str(scratch),
     }
     threads = os.environ.get("SMP_DUCKDB_THREADS")

@@ -138,10 +138,10 @@ class Reference:
         for _name, flow in sorted(self.flows.items()):
             if flow.state not in ("live", "ending"):
                 continue
-            self.mark(flow, now)
-            self.wake(flow, now)
             if flow.state == "live":
                 self.look(flow, now)
+            self.mark(flow, now)
+            self.wake(flow, now)
             self.advance(flow, now)
             self._settle(flow)
 

@@ -11,7 +11,7 @@ from smp_pipelines.flow.entering import Entered, enter
 from smp_pipelines.flow.judging import Judge
 from smp_pipelines.flow.sources.names import HAND
 from smp_pipelines.flow.tables import hold
-from smp_pipelines.flow.version import FlowState, FlowVersion
+from smp_pipelines.flow.version import FlowState, FlowVersion, read_state, read_version
 from smp_pipelines.problems import SmpError
 from smp_pipelines.selection.condition import Condition
 from smp_pipelines.stores.numbers import copy_in
@@ -30,7 +30,7 @@ def enrol_people(
 ) -> Entered:
     """Enrol these people. The same `key` again enrols nobody twice. Raises SmpError for a flow that is not live."""
     with connection.transaction():
-        _hold(connection, version, state)
+        version = _hold(connection, version, state)
         connection.execute("truncate flow_yes")
         copy_in(connection, "flow_yes (person_id)", np.fromiter(people, dtype=np.int64))
         return _enter(connection, version, judge, key, now, record_id)
@@ -47,18 +47,21 @@ def enrol_condition(
 ) -> Entered:
     """Enrol everybody who meets a condition, e.g. is in a selection (`condition_of`), as `enrol_people` does."""
     with connection.transaction():
-        _hold(connection, version, state)
+        version = _hold(connection, version, state)
         judge.fill(connection, condition, now, "select person_id from crm.person")
         return _enter(connection, version, judge, key, now, None)
 
 
-def _hold(connection: Connection, version: FlowVersion, state: FlowState) -> None:
+def _hold(connection: Connection, version: FlowVersion, state: FlowState) -> FlowVersion:
+    """Hold the flow; the version that people enter now: somebody may have ended or changed it meanwhile."""
     hold(connection, version.flow_id)
+    state = read_state(connection, version.flow) or state
     if state.state != "live":
         raise SmpError(
             f"flow {version.flow} is {state.state}, so nobody can enter it\n"
             f"    → `smp flow {'resume' if state.state == 'paused' else 'live'} {version.flow}` lets it run"
         )
+    return version if state.version_id is None else read_version(connection, state.version_id)
 
 
 def _enter(

@@ -11,6 +11,13 @@ waiting as materialized (
     select e.event_id, e.step, e.happened_at, e.record_id, e.cause = 'flow' as of_flow
     from smp.trigger_event as e
     where e.send_id is null and e.missed is null and e.step in (select name from step)
+      and (%(with_flows)s or e.cause <> 'flow')
+      -- what a paused flow asked for waits until it goes on
+      and not exists (
+          select from smp.participant as p
+          join smp.flow as f on f.flow_id = p.flow_id and f.state = 'paused'
+          where p.participant_id = e.participant_id
+      )
     order by e.event_id
     for update skip locked
 ),

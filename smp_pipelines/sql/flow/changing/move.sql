@@ -27,6 +27,12 @@ chosen as materialized (
               join ahead as a on a.step = n.step
               where v.participant_id = p.participant_id and v.note = 'sent' and a.target = place.target
           )
+          -- what a card that was merged into theirs was sent is in the outbox only
+          and not exists (
+              select from smp.trigger_event as e
+              join ahead as a on a.step = e.step
+              where e.participant_id = p.participant_id and e.missed is null and a.target = place.target
+          )
       )
 ),
 visited as (
@@ -40,6 +46,8 @@ moved as (
         arrived_at = case when c.stays then p.arrived_at else %(now)s end,
         due_at = case when c.judged then %(now)s else p.due_at end,
         goal = c.becomes,
+        -- what counted as success and does not any more, is none
+        goal_at = case when c.becomes is not null then p.goal_at end,
         changed_tx = pg_current_xact_id()
     from chosen as c
     where c.participant_id = p.participant_id

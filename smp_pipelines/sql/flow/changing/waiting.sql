@@ -18,6 +18,12 @@ again as (
     join ahead as a on a.target = h.target
     join smp.participant_visit as v on v.participant_id = h.participant_id and v.note = 'sent'
     join smp.flow_node as n on n.version_id = v.version_id and n.node = v.node and n.step = a.step
+    union
+    -- what a card that was merged into theirs was sent is in the outbox only
+    select h.participant_id
+    from here as h
+    join ahead as a on a.target = h.target
+    join smp.trigger_event as e on e.participant_id = h.participant_id and e.step = a.step and e.missed is null
 )
 select
     h.version_id,
