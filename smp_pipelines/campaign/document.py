@@ -42,6 +42,14 @@ class Document:
             path = path[:-1]
         return self.lines.get(path, 1)
 
+    def part(self, place: Place, under: str) -> Document:
+        """The value at a place as a document of its own, under this key; its lines are those of the file."""
+        value = self.value
+        for step in place:
+            value = value[step]
+        lines = {(under, *at[len(place) :]): line for at, line in self.lines.items() if at[: len(place)] == place}
+        return Document(self.file, {under: value}, lines)
+
     def text_line(self, place: Sequence[str | int]) -> int:
         """Give the line on which the text of a field begins: the field's own, or the one below its `|`."""
         return self.texts.get(tuple(place)) or self.line(place)

@@ -13,6 +13,7 @@ from typing import Any, LiteralString, cast
 from psycopg import sql
 
 from smp_pipelines.campaign.flow.graph import Node
+from smp_pipelines.campaign.flow.sources import table_name
 from smp_pipelines.crm.catalog import Catalog, Column, Table
 from smp_pipelines.problems import SmpError
 from smp_pipelines.stores.postgres import engine_sql
@@ -49,11 +50,6 @@ def _table(catalog: Catalog, name: str, columns: Iterable[str]) -> Table:
     if table is None or gone is not None:
         raise SmpError(f"{gone} of {name} is in no schema file any more; put it back, or apply a flow without it")
     return table
-
-
-def table_name(written: str) -> str:
-    """A table's full name: `ticket` is crm.ticket."""
-    return written if "." in written else f"crm.{written}"
 
 
 def _update(values: Mapping[str, Any], person: Table) -> Act:

@@ -21,6 +21,7 @@ from smp_pipelines.campaign.flow.sources import (
     MomentSource,
     RecordSource,
     Trigger,
+    table_name,
 )
 from smp_pipelines.campaign.project import LoadedProject
 from smp_pipelines.campaign.wording import did_you_mean
@@ -29,7 +30,6 @@ from smp_pipelines.flow.table_checks import (
     create_faults,
     date_faults,
     list_faults,
-    qualified,
     record_faults,
     update_faults,
 )
@@ -297,7 +297,7 @@ class _FlowCheck:
     def _brings_record(self, trigger: Trigger) -> bool:
         record = self.project.settings.records[str(self.flow.record)]
         if isinstance(trigger, RecordSource):
-            table = self.project.catalog.tables.get(qualified(trigger.table))
+            table = self.project.catalog.tables.get(table_name(trigger.table))
             return table is not None and record.key in table.columns
         if isinstance(trigger, FormSource | ClickSource | MomentSource):
             ref = self.known.get(step_key(trigger.step, self.name))

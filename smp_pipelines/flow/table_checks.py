@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator, Mapping
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 
-from smp_pipelines.campaign.flow.sources import DateSource, RecordSource
+from smp_pipelines.campaign.flow.sources import DateSource, RecordSource, table_name
 from smp_pipelines.campaign.form.columns import PERSON, shape
 from smp_pipelines.campaign.wording import did_you_mean
 from smp_pipelines.crm.catalog import Catalog, Column, Table
@@ -17,11 +17,6 @@ Fault = tuple[Place, str, str | None]
 FIRST_NUMBER = 1_000_000_000_000
 """Where the sequence smp.new_person_id begins, which gives new rows their keys."""
 LISTS = {"crm.list": ("list_id", "name"), "crm.list_member": ("list_id", "person_id", "added_at")}
-
-
-def qualified(name: str) -> str:
-    """The table that a file means: `ticket` is crm.ticket."""
-    return name if name.startswith("crm.") else f"crm.{name}"
 
 
 def is_moment(column: Column) -> bool:
@@ -86,10 +81,10 @@ def update_faults(catalog: Catalog, values: Mapping[str, object], place: Place) 
     yield from value_faults(table, values, (*place, "update"))
 
 
-def create_faults(catalog: Catalog, table_name: str, values: Mapping[str, object], place: Place) -> Iterator[Fault]:
+def create_faults(catalog: Catalog, name: str, values: Mapping[str, object], place: Place) -> Iterator[Fault]:
     """A row that is made: it gets its key, the person, and now where a moment must be filled and nothing is said."""
     where = (*place, "create", "table")
-    table = yield from _table_of_people(catalog, table_name, where)
+    table = yield from _table_of_people(catalog, name, where)
     if table is None:
         return
     if table.name == PERSON:
@@ -135,10 +130,10 @@ def value_faults(
 
 def _table_of_people(catalog: Catalog, name: str, place: Place) -> Generator[Fault, None, Table | None]:
     """A table whose rows belong to a person; None, with what is wrong, when it is none."""
-    table = catalog.tables.get(qualified(name))
+    table = catalog.tables.get(table_name(name))
     if table is None:
         short = [each.short_name for each in catalog.crm() if "person_id" in each.columns]
-        yield place, f"there is no table {qualified(name)}", did_you_mean(name.removeprefix("crm."), short)
+        yield place, f"there is no table {table_name(name)}", did_you_mean(name.removeprefix("crm."), short)
     elif "person_id" not in table.columns:
         yield place, f"{table.name} has no person_id, so its rows are of nobody", "choose a table of people's rows"
         return None

@@ -148,6 +148,11 @@ class PersonSource(FileModel):
     where: dict[str, Any] = Field(description="A condition as in a criteria file, e.g. {has: membership}")
 
 
+def table_name(written: str) -> str:
+    """A table's full name: `ticket` is crm.ticket."""
+    return written if "." in written else f"crm.{written}"
+
+
 def source_type(value: Any) -> str | None:
     """The kind of a source as written; a donation is a record."""
     kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)

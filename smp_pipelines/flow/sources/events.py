@@ -23,10 +23,10 @@ from smp_pipelines.campaign.flow.sources import (
     ListSource,
     MomentSource,
     RecordSource,
+    table_name,
 )
 from smp_pipelines.campaign.project import LoadedProject
 from smp_pipelines.crm.catalog import Table
-from smp_pipelines.flow.acts import table_name
 from smp_pipelines.flow.sources.cursors import SETTLES
 from smp_pipelines.flow.version import FlowVersion
 from smp_pipelines.problems import SmpError

@@ -74,11 +74,8 @@ def read_condition(
 
     Raises ProjectError with every problem found, each with its line.
     """
-    value = document.value
-    for part in place:
-        value = value[part]
-    lines = {("where", *at[len(place) :]): line for at, line in document.lines.items() if at[: len(place)] == place}
-    alone = Document(document.file, {"description": "Whoever meets it", "where": value}, lines)
+    alone = document.part(place, "where")
+    alone.value["description"] = "Whoever meets it"
     try:
         return _Compiler(alone, catalog, steps, selections).compile().query
     except RecursionError as error:
