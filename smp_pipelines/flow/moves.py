@@ -92,7 +92,7 @@ def move(version: FlowVersion, node: Node, project: LoadedProject, now: datetime
 
 
 def _wait(_version: FlowVersion, node: Node, _project: LoadedProject, _now: datetime) -> _Part:
-    return _Part("wait", _length(node.options["wait"]))
+    return _Part("wait", {**_length(node.options["wait"]), "until": None})
 
 
 def _length(written: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def _length(written: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def _until(version: FlowVersion, node: Node, _project: LoadedProject, _now: datetime) -> _Part:
     local = datetime.fromisoformat(node.options["wait_until"])
-    return _Part("until", {"until": instant(local.date(), local.time(), version.zone)})
+    return _Part("wait", {**_length(None), "until": instant(local.date(), local.time(), version.zone)})
 
 
 def _window(version: FlowVersion, node: Node, _project: LoadedProject, now: datetime) -> _Part:

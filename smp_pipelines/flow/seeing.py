@@ -13,6 +13,7 @@ from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from psycopg import sql
 from psycopg.rows import class_row
 
 from smp_pipelines.campaign.flow.graph import Node
@@ -323,7 +324,7 @@ def read_participants(
         "waiting": wanted.waiting,
         "most": most,
     }
-    found = connection.execute(engine_sql("flow/seeing/participants.sql"), values).fetchall()
+    found = connection.execute(_with_mails("participants"), values).fetchall()
     return [Participant(*row) for row in found]
 
 
@@ -357,6 +358,11 @@ class Path:
         return self.version.nodes[self.participant.node]
 
 
+def _with_mails(name: str) -> sql.Composed:
+    """A statement that reads what became of mails."""
+    return sql.SQL(engine_sql(f"flow/seeing/{name}.sql")).format(mail=sql.SQL(engine_sql("flow/seeing/mail.sql")))
+
+
 def read_path(connection: Connection, participant_id: int) -> Path:
     """The path of a participant. Raises SmpError when there is none with this number."""
     row = connection.execute(
@@ -369,7 +375,7 @@ def read_path(connection: Connection, participant_id: int) -> Path:
         raise SmpError(f"there is no participant {participant_id}")
     page = read_participants(connection, state, Wanted(person_id=row[1]), participant_id + 1, 1)
     (participant,) = page
-    found = connection.execute(engine_sql("flow/seeing/path.sql"), {"participant_id": participant_id}).fetchall()
+    found = connection.execute(_with_mails("path"), {"participant_id": participant_id}).fetchall()
     visits = []
     for version_id, node, *rest in found:
         version = read_version(connection, version_id)

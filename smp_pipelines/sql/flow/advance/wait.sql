@@ -9,5 +9,8 @@ judged as materialized (
         null::text as outcome,
         null::text as reason
     from here
-    cross join lateral (select smp.later(arrived_at, %(days)s, %(rest)s, %(zone)s) as later) as waited
+    cross join lateral (
+        -- so long, or until then
+        select greatest(smp.later(arrived_at, %(days)s, %(rest)s, %(zone)s), %(until)s::timestamptz) as later
+    ) as waited
 )

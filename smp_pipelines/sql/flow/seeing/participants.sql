@@ -18,36 +18,8 @@ select
     mail.step, mail.happened_at, mail.state, mail.why
 from page as p
 left join lateral (
-    select
-        e.step,
-        coalesce(m.settled_at, e.happened_at) as happened_at,
-        case
-            when e.missed is not null then 'skipped'
-            when m.state is null or m.state in ('planned', 'claimed') then 'waiting'
-            else m.state::text
-        end as state,
-        coalesce(m.reason, e.missed) as why
-    from smp.trigger_event as e
-    -- by its recipient key, which is at hand; the whole send is searched only for who has another address since
-    left join crm.person as c on c.person_id = e.person_id
-    left join smp.message as k
-        on k.send_id = e.send_id
-        and k.person_id = e.person_id
-        and k.recipient_key = any (array[
-            md5('address:' || c.email_key), md5('row:' || e.person_id || ':' || coalesce(e.record_id::text, '')),
-            md5('row:' || e.person_id || ':')
-        ]::uuid[])
-    left join lateral (
-        select s.state, s.reason, s.settled_at
-        from smp.message as s
-        where s.send_id = e.send_id and s.person_id = e.person_id and k.send_id is null
-        limit 1
-    ) as s on true
-    cross join lateral (
-        select
-            coalesce(k.state, s.state) as state, coalesce(k.reason, s.reason) as reason,
-            coalesce(k.settled_at, s.settled_at) as settled_at
-    ) as m
+    select e.step, e.happened_at, e.state, e.why
+    from ({mail}) as e
     where e.participant_id = p.participant_id
     order by e.event_id desc
     limit 1
