@@ -12,7 +12,7 @@ import json
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from urllib.parse import urlencode
@@ -50,36 +50,40 @@ class Posted:
 
 
 class _Connection(asyncio.Protocol):
-    """A keep-alive connection with one request at a time."""
+    """A keep-alive connection with one request at a time; what it read makes it write the next, at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, answered: Callable[[_Connection, int], None]) -> None:
+        self._answered = answered
         self._transport: asyncio.Transport | None = None
-        self._waiting: asyncio.Future[int] | None = None
         self._read = b""
+        self.due = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
 
+    def ask(self, request: bytes, due: float) -> None:
+        assert self._transport is not None
+        self.due = due
+        self._transport.write(request)
+
     def data_received(self, data: bytes) -> None:
         self._read += data
         head, ended, body = self._read.partition(b"\r\n\r\n")
-        if not ended or self._waiting is None:
-            return
-        length = next((line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), b":0")
-        if len(body) < int(length.split(b":")[1]):
+        if not ended or len(body) < _length(head):
             return
         self._read = b""
-        self._waiting.set_result(int(head[9:12]))
+        self._answered(self, int(head[9:12]))
 
     def connection_lost(self, _error: Exception | None) -> None:
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(0)
+        self._answered(self, 0)
 
-    async def ask(self, request: bytes) -> int:
-        assert self._transport is not None
-        self._waiting = asyncio.get_running_loop().create_future()
-        self._transport.write(request)
-        return await self._waiting
+
+def _length(head: bytes) -> int:
+    """How long a body is. Redirects have none, and are told apart by their first bytes."""
+    if head.startswith(b"HTTP/1.1 303"):
+        return 0
+    lines = (line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+    return int(next(lines, b":0").split(b":")[1])
 
 
 def _requests(load: Load) -> deque[bytes]:
@@ -99,31 +103,63 @@ def _requests(load: Load) -> deque[bytes]:
     return made
 
 
+class _Poster:
+    """Posts over all connections: as many as there are at once, or so many a second, until the time is over."""
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+        self._requests = _requests(load)
+        self._loop = asyncio.get_running_loop()
+        self._finished: asyncio.Future[None] = self._loop.create_future()
+        self._began = 0.0
+        self._asked = 0
+        self._busy = 0
+        self.statuses: list[int] = []
+        self.latencies: list[float] = []
+
+    async def run(self) -> Posted:
+        connections = [await self._connected() for _ in range(self._load.connections)]
+        self._began = time.monotonic()
+        self._busy = len(connections)
+        self.cpu = time.process_time()
+        for connection in connections:
+            self._next(connection)
+        await self._finished
+        took = time.monotonic() - self._began
+        stored = sum(status == 303 for status in self.statuses)
+        return Posted(stored, len(self.statuses) - stored, took, self.latencies)
+
+    async def _connected(self) -> _Connection:
+        made = await self._loop.create_connection(lambda: _Connection(self._answered), "127.0.0.1", self._load.port)
+        return made[1]
+
+    def _next(self, connection: _Connection) -> None:
+        now = time.monotonic()
+        if not self._requests or now - self._began >= self._load.seconds:
+            self._busy -= 1
+            if not self._busy:
+                self._finished.set_result(None)
+            return
+        request = self._requests.popleft()
+        due = now
+        if self._load.rate:
+            due = self._began + self._asked / self._load.rate
+            self._asked += 1
+        if due > now:
+            self._loop.call_later(due - now, connection.ask, request, due)
+        else:
+            connection.ask(request, due)
+
+    def _answered(self, connection: _Connection, status: int) -> None:
+        if self._finished.done():
+            return
+        self.statuses.append(status)
+        self.latencies.append(time.monotonic() - connection.due)
+        self._next(connection)
+
+
 async def _run(load: Load) -> Posted:
-    requests = _requests(load)
-    loop = asyncio.get_running_loop()
-    connections = [
-        (await loop.create_connection(_Connection, "127.0.0.1", load.port))[1] for _ in range(load.connections)
-    ]
-    statuses: list[int] = []
-    latencies: list[float] = []
-    began = time.monotonic()
-    due = iter(began + number / load.rate for number in range(load.requests)) if load.rate else None
-
-    async def work(connection: _Connection) -> None:
-        while requests and time.monotonic() - began < load.seconds:
-            request = requests.popleft()
-            start = time.monotonic()
-            if due is not None:
-                start = next(due)
-                await asyncio.sleep(max(0.0, start - time.monotonic()))
-            statuses.append(await connection.ask(request))
-            latencies.append(time.monotonic() - start)
-
-    await asyncio.gather(*(work(connection) for connection in connections))
-    took = time.monotonic() - began
-    stored = sum(status == 303 for status in statuses)
-    return Posted(stored, len(statuses) - stored, took, latencies)
+    return await _Poster(load).run()
 
 
 def main(given: Sequence[str]) -> None:

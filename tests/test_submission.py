@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -19,7 +21,7 @@ from smp_pipelines.campaign.project import LoadedProject, load_project
 from smp_pipelines.site.visitors.desk import SubmissionDesk
 from smp_pipelines.stores.postgres import Connection
 from smp_pipelines.submission.form import Posted, make_form
-from smp_pipelines.submission.storing import FormStep, Outcome, Submission, Visitor, store
+from smp_pipelines.submission.storing import FormStep, Outcome, Submission, SubmissionStore, Visitor
 from tests.conftest import copy_project, fresh_database
 from tests.support.visits import new_address
 
@@ -48,6 +50,8 @@ fields:
   pick: {type: choice, label: x, to: crm.wide.pick, choices: {"1": een, "-7": min zeven}}
   ok: {type: tick, label: x, to: crm.wide.ok}
 """
+_ODD_LIST = "50%% off, %(keys)s: o'Brien's $tag$ {list} \\ \"x\""
+_PROCESSING = f'processing: [{{add_to_list: {json.dumps(_ODD_LIST)}}}, {{remove_from_list: "{{nobody\'s}}"}}]\n'
 _WIDE_STEPS = """
 name: Wijd
 flow: true
@@ -62,7 +66,7 @@ def wide_project(tmp_path_factory: pytest.TempPathFactory) -> LoadedProject:
     """The sample project with a form that has every kind of field."""
     folder = copy_project(tmp_path_factory.mktemp("wide") / "project")
     (folder / "sql" / "schema" / "0009_wide.sql").write_text(_WIDE_TABLE, encoding="utf-8")
-    (folder / "forms" / "wide.yaml").write_text(_WIDE_FORM, encoding="utf-8")
+    (folder / "forms" / "wide.yaml").write_text(_WIDE_FORM + _PROCESSING, encoding="utf-8")
     (folder / "campaigns" / "wide").mkdir()
     (folder / "campaigns" / "wide" / "campaign.yaml").write_text(_WIDE_STEPS, encoding="utf-8")
     return load_project(folder)
@@ -84,6 +88,10 @@ def database(embedded_url: str, migrated_template: str) -> Iterator[str]:
 def a_connection(url: str) -> Iterator[Connection]:
     with psycopg.connect(url, autocommit=True) as connection:
         yield connection
+
+
+def store(connection: Connection, submissions: Sequence[Submission]) -> list[Outcome]:
+    return SubmissionStore(connection).store(submissions)
 
 
 def step(project: LoadedProject, key: str) -> FormStep:
@@ -276,6 +284,61 @@ def test_lists_are_made_once_and_joined_once(connection: Connection, project: Lo
     ).fetchone()
     assert found == (1, 1)
     assert connection.execute("select count(*) from crm.list where name = 'Open huis'").fetchone() == (1,)
+
+
+def test_any_name_of_a_list_is_only_a_name(connection: Connection, project: LoadedProject) -> None:
+    (number,) = store(connection, [submission(step(project, "wide/all"), wide())])
+    found = connection.execute(
+        "select l.name from crm.list as l join crm.list_member as m using (list_id) join smp.submission as s"
+        " using (person_id) where s.submission_id = %s",
+        (number,),
+    ).fetchall()
+    assert found == [(_ODD_LIST,)]
+
+
+def test_a_form_that_was_edited_is_stored_as_it_is_now_over_the_same_connection(
+    connection: Connection, tmp_path: Path
+) -> None:
+    folder = copy_project(tmp_path / "project")
+    forms = SubmissionStore(connection)
+    before = step(load_project(folder), "open_house/registration")
+    file = folder / "forms" / "registration.yaml"
+    file.write_text(file.read_text(encoding="utf-8").replace("Open huis", "Open dag"), encoding="utf-8")
+    after = step(load_project(folder), "open_house/registration")
+    assert before.routine != after.routine
+    for form, listed in ((before, "Open huis"), (after, "Open dag"), (before, "Open huis")):
+        (number,) = forms.store([submission(form, registration())])
+        names = connection.execute(
+            "select l.name from crm.list as l join crm.list_member as m using (list_id) join smp.submission as s"
+            " using (person_id) where s.submission_id = %s",
+            (number,),
+        ).fetchall()
+        assert names == [(listed,)]
+
+
+def test_submissions_of_several_forms_are_stored_together_in_the_order_in_which_they_came(
+    connection: Connection, project: LoadedProject
+) -> None:
+    address = new_address()
+    first, second = step(project, "welcome/signup"), step(project, "open_house/registration")
+    batch = [
+        submission(first, signup(email=address, last_name="Eerste")),
+        submission(second, registration(email=address, last_name="Tweede")),
+        submission(first, signup(email=address, last_name="Derde")),
+        submission(second, registration()),
+    ]
+    numbers = store(connection, batch)
+    assert all(isinstance(number, int) for number in numbers)
+    rows = connection.execute(
+        "select s.form, s.identified, p.last_name from smp.submission as s join crm.person as p using (person_id)"
+        " where s.submission_id = any (%s) order by s.submission_id",
+        (numbers[:3],),
+    ).fetchall()
+    assert rows == [
+        ("newsletter_signup", "new", "Eerste"),
+        ("registration", "new", "Tweede"),
+        ("newsletter_signup", "matched", "Eerste"),
+    ]
 
 
 def test_whoever_waits_for_mail_is_told_at_the_commit(url: str, connection: Connection, project: LoadedProject) -> None:

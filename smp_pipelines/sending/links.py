@@ -13,6 +13,7 @@ import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal, get_args
 from uuid import UUID
 
@@ -25,6 +26,8 @@ Verdict = Literal["approved", "blocked"]
 LONGEST = 3000
 """Characters of a token that are looked at; no link of ours comes near."""
 _SIGNATURE_BYTES = 16
+_DIFFERENT_TEXTS = 1024
+"""Texts in tokens whose way to be written is kept: mostly the names of steps."""
 _FOR_ADDRESSES = bytes.maketrans(b"+/", b"-_")
 _PLAIN = re.compile(r"[A-Za-z0-9_-]*")
 
@@ -62,7 +65,7 @@ class LinkSigner:
         matches = [hmac.compare_digest(signature, _signature(key, text)) for key in self._keys(purpose)]
         if not dot or not any(matches):
             raise BadLinkError
-        return tuple(_read(part) for part in text.split(".")) if text else ()
+        return tuple([_read(part) for part in text.split(".")]) if text else ()
 
     def _keys(self, purpose: str) -> list[hmac.HMAC]:
         """HMACs that have begun with a purpose: a copy of one takes half the time of a new one."""
@@ -82,18 +85,26 @@ def _signature(started: hmac.HMAC, text: str) -> str:
 
 def _written(value: str) -> str:
     # the mark tells text from numbers; two of them, text that would not fit an address as it is
-    if _PLAIN.fullmatch(value):
-        return f"~{value}"
-    return "~~" + urlsafe_b64encode(value.encode("utf-8")).rstrip(b"=").decode("ascii")
+    return f"~{value}" if _PLAIN.fullmatch(value) else f"~~{_encoded(value)}"
 
 
 def _read(part: str) -> Value:
     try:
-        if part.startswith("~~"):
-            return urlsafe_b64decode(part[2:] + "=" * (-len(part[2:]) % 4)).decode("utf-8")
-        return part[1:] if part.startswith("~") else int(part)
+        if not part.startswith("~"):
+            return int(part)
+        return _decoded(part[2:]) if part.startswith("~~") else part[1:]
     except (binascii.Error, ValueError) as error:
         raise BadLinkError from error
+
+
+@lru_cache(_DIFFERENT_TEXTS)
+def _encoded(value: str) -> str:
+    return urlsafe_b64encode(value.encode("utf-8")).rstrip(b"=").decode("ascii")
+
+
+@lru_cache(_DIFFERENT_TEXTS)
+def _decoded(written: str) -> str:
+    return urlsafe_b64decode(written + "=" * (-len(written) % 4)).decode("utf-8")
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,16 @@ from smp_pipelines.site.colleagues.flow import FlowPages
 from smp_pipelines.site.colleagues.pages import Pages
 from smp_pipelines.site.colleagues.person import PeoplePages
 from smp_pipelines.site.colleagues.signin import SignInPages, own_path
-from smp_pipelines.site.doors import HEALTH, SIGN_IN, Doors, is_from_here
+from smp_pipelines.site.connections import KeptConnections
+from smp_pipelines.site.doors import HEALTH, HOSTS, SIGN_IN, Doors, host_of, is_from_here
 from smp_pipelines.site.security import SecurityHeaders
 from smp_pipelines.site.source import Source
+from smp_pipelines.site.visitors.desk import SubmissionDesk
 from smp_pipelines.site.visitors.hits import HitPages
+from smp_pipelines.site.visitors.intake import Intake
 from smp_pipelines.site.visitors.mail_links import PublicPages, is_public
 from smp_pipelines.site.visitors.theme import Theme
+from smp_pipelines.site.visitors.visited import Visited
 from smp_pipelines.site.visitors.visits import VisitPages
 from smp_pipelines.stores.clock import Clock
 from smp_pipelines.stores.settings import Settings
@@ -45,18 +49,21 @@ def make_app(settings: Settings, clock: Clock) -> Starlette:
     waits to be written is written when the server ends it (its lifespan).
     """
     source, theme = Source(settings), Theme(settings.project)
+    hosts = {*HOSTS, urlsplit(settings.site_url).hostname or ""}
     pages = Pages(source, clock, theme)
     public = PublicPages(source, clock, pages.templates, theme)
     sign_in = SignInPages(source, clock, pages.templates)
     hits = HitRecorder(source.writing)
-    visits = VisitPages(source, clock, theme, hits)
+    visited, reading, desk = Visited(source), KeptConnections(source.connection), SubmissionDesk(source.writing)
+    visits = VisitPages(source, clock, theme, hits, visited, reading)
     for_colleagues = (PeoplePages(source, pages.templates), FlowPages(source, clock, pages.templates), pages)
     parts = (visits, HitPages(source, clock, hits), public, theme, sign_in, *for_colleagues)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         yield
-        await run_in_threadpool(visits.close)
+        await run_in_threadpool(desk.close)
+        await run_in_threadpool(reading.close)
         await run_in_threadpool(hits.close)
 
     def told(for_colleagues: Handler) -> Handler:
@@ -68,10 +75,19 @@ def make_app(settings: Settings, clock: Clock) -> Starlette:
     return Starlette(
         routes=[route for part in parts for route in part.routes()],
         middleware=[
+            Middleware(
+                Intake,
+                is_ours=lambda request: host_of(request) in hosts,
+                signer=lambda: source.signer,
+                clock=clock,
+                visited=visited,
+                desk=desk,
+                reading=reading,
+            ),
             Middleware(SecurityHeaders),
             Middleware(
                 Doors,
-                public_host=urlsplit(settings.site_url).hostname or "",
+                hosts=hosts,
                 is_public=is_public,
                 keeper=Keeper(pages, public, sign_in),
             ),

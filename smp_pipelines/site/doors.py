@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from starlette.concurrency import run_in_threadpool
@@ -41,12 +41,12 @@ class Keeper(Protocol):
 class Doors:
     """Middleware: the public pages for everybody, the others for colleagues who have signed in.
 
-    public_host: the name under which the site answers besides HOSTS.
+    hosts: the names under which the site answers.
     """
 
-    def __init__(self, app: ASGIApp, public_host: str, is_public: Callable[[str], bool], keeper: Keeper) -> None:
+    def __init__(self, app: ASGIApp, hosts: Collection[str], is_public: Callable[[str], bool], keeper: Keeper) -> None:
         self.app = app
-        self.public_host = public_host
+        self.hosts = hosts
         self.is_public = is_public
         self.keeper = keeper
 
@@ -56,7 +56,7 @@ class Doors:
             await self.app(scope, receive, send)
             return
         request, path = Request(scope, receive), scope["path"]
-        if host_of(request) not in (*HOSTS, self.public_host):
+        if host_of(request) not in self.hosts:
             await PlainTextResponse("Invalid host header", 400)(scope, receive, send)
             return
         if self.is_public(path) or path == SIGN_IN or path.startswith(f"{SIGN_IN}/"):

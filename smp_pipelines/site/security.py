@@ -19,7 +19,7 @@ HEADERS = {
 }
 """What every answer carries."""
 
-_WRITTEN = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in HEADERS.items()]
+WRITTEN = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in HEADERS.items()]
 """HEADERS as they are sent: answers have names in small letters."""
 
 _OWN = ("same-origin", "none")
@@ -73,7 +73,7 @@ class SecurityHeaders:
         async def complete(message: Message) -> None:
             if message["type"] == "http.response.start":
                 there = {name for name, _ in message["headers"]}
-                missing = (header for header in _WRITTEN if header[0] not in there)
+                missing = (header for header in WRITTEN if header[0] not in there)
                 message["headers"] = [*message["headers"], *missing]
             await send(message)
 

@@ -40,6 +40,8 @@ _DROPPED = dict.fromkeys(_UNSEEN)
 
 def clean(text: str, lines: bool = False) -> str:
     """A text without control characters and outer space, in one way of writing (NFC); `lines`: it may have several."""
+    if not lines and text.isascii() and text.isprintable():
+        return " ".join(text.split())  # as most answers are
     text = _LINE_ENDS.sub("\n", unicodedata.normalize("NFC", text)).translate(_DROPPED)
     text = text.encode("utf-8", "ignore").decode("utf-8")  # half a character cannot be stored
     return text.strip() if lines else " ".join(text.split())

@@ -1,4 +1,4 @@
-"""Statements: the SQL of one form, put together once from its file and the catalogue (F06).
+"""Statements: the SQL of one form that differs by form, put together once from its file and the catalogue (F06).
 
 Tables and columns come from the project's own files, as quoted identifiers; answers are read from smp.submission and
 cast to the column's type, so no value is ever part of a statement.
@@ -7,47 +7,30 @@ cast to the column's type, so no value is ever part of a statement.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, LiteralString, cast
 
 from psycopg import sql
 
 from smp_pipelines.campaign.form.columns import PERSON, record_columns, shape, split
-from smp_pipelines.campaign.form.models import AddToList, Form, RemoveFromList
+from smp_pipelines.campaign.form.models import Form
 from smp_pipelines.campaign.project import LoadedProject
 from smp_pipelines.crm.catalog import Column, Table
 from smp_pipelines.stores.postgres import engine_sql
 
 
-@dataclass(frozen=True)
-class FormStatements:
-    """What is run for the submissions of one form, in this order.
+def fill_statement(name: str, form: Form, project: LoadedProject) -> str:
+    """The statement that fills the CRM's tables from submissions of a form that `form_checks` found nothing wrong with.
 
-    fill: its new people, people who were known, and the form's own table, in one statement: each costs as much to send
-    and to begin as it costs to run. joined, left: names of lists.
+    Its new people, people who were known, and the form's own table, in one. Parameter: `keys`.
     """
-
-    fill: bytes
-    joined: tuple[str, ...]
-    left: tuple[str, ...]
-    opt_out: tuple[str, ...]
-
-    @classmethod
-    def of(cls, name: str, form: Form, project: LoadedProject) -> FormStatements:
-        """The statements of a form that `form_checks` found nothing wrong with."""
-        person = project.catalog.tables[PERSON]
-        of_person = _mapped(form, person)
-        parts = [_create(of_person, person)]
-        if of_person:
-            parts.append(_update(of_person))
-        if form.table:
-            parts.append(_rows(name, form, project, project.catalog.tables[form.table]))
-        return cls(
-            fill=_together(parts).as_bytes(),
-            joined=tuple(each.add_to_list for each in form.processing if isinstance(each, AddToList)),
-            left=tuple(each.remove_from_list for each in form.processing if isinstance(each, RemoveFromList)),
-            opt_out=tuple(topic for topic, rule in project.settings.topics.items() if rule == "opt_out"),
-        )
+    person = project.catalog.tables[PERSON]
+    of_person = _mapped(form, person)
+    parts = [_create(of_person, person)]
+    if of_person:
+        parts.append(_update(of_person))
+    if form.table:
+        parts.append(_rows(name, form, project, project.catalog.tables[form.table]))
+    return _together(parts).as_string()
 
 
 Mapped = Mapping[str, tuple[Column, sql.Composed]]

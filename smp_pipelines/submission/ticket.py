@@ -15,6 +15,7 @@ from smp_pipelines.sending.links import BadLinkError, LinkSigner
 FIELD = "_ticket"
 """The name of the hidden field; no field of a form begins so."""
 GOOD_FOR = timedelta(hours=24)
+_GOOD_FOR = GOOD_FOR.total_seconds()
 _PURPOSE = "form"
 _HEX = re.compile("[0-9a-f]{32}")
 
@@ -48,12 +49,11 @@ def read_key(signer: LinkSigner, written: str, step: str, person_id: int | None,
         values = signer.read(_PURPOSE, written)
     except BadLinkError as error:
         raise BadTicketError from error
-    match values:
-        case (str(for_step), int(for_person), int(seconds), str(key)) if _HEX.fullmatch(key):
-            if (for_step, for_person) != (step, person_id or 0):
-                raise BadTicketError
-            age = now.timestamp() - seconds
-            if age > GOOD_FOR.total_seconds():
-                raise OldTicketError
-            return UUID(key)
-    raise BadTicketError
+    if len(values) != 4 or values[:2] != (step, person_id or 0):
+        raise BadTicketError
+    seconds, key = values[2:]
+    if not isinstance(seconds, int) or not isinstance(key, str) or not _HEX.fullmatch(key):
+        raise BadTicketError
+    if now.timestamp() - seconds > _GOOD_FOR:
+        raise OldTicketError
+    return UUID(key)

@@ -1,6 +1,7 @@
 """Desk: where submissions are handed in; what comes in while a transaction runs is stored in the next one.
 
 It is of the event loop, not of threads like stores/batching: one hand-over to a thread per batch, and none per visitor.
+While the database stores a batch, the loop reads the next: neither waits for the other.
 """
 
 from __future__ import annotations
@@ -14,15 +15,13 @@ from contextlib import AbstractContextManager, ExitStack, suppress
 import psycopg
 
 from smp_pipelines.stores.postgres import Connection, PostgresGoneError, engine_sql
-from smp_pipelines.submission.storing import Outcome, Submission, store
+from smp_pipelines.submission.storing import Outcome, Submission, SubmissionStore
 
 _MOST = 200
 """Submissions in one transaction."""
 _MOST_WAITING = 5_000
 _LOCK_TIMEOUT = "2s"
 """How long a row that somebody else holds, an import for example, may keep the others of a batch waiting."""
-_QUIET_TURNS = 4
-"""Turns of the event loop without a new submission; a request takes a few from the door to the desk."""
 
 
 class SubmissionDesk:
@@ -33,7 +32,7 @@ class SubmissionDesk:
 
     def __init__(self, connect: Callable[[], AbstractContextManager[Connection]]) -> None:
         self._connect = connect
-        self._opened: tuple[ExitStack, Connection] | None = None
+        self._opened: tuple[ExitStack, SubmissionStore] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="submissions")
         self._waiting: deque[tuple[Submission, asyncio.Future[Outcome]]] = deque()
         self._working: asyncio.Task[None] | None = None
@@ -58,7 +57,6 @@ class SubmissionDesk:
         loop = asyncio.get_running_loop()
         try:
             while self._waiting:
-                await self._gather()
                 batch = [self._waiting.popleft() for _ in range(min(_MOST, len(self._waiting)))]
                 outcomes = await loop.run_in_executor(self._thread, self._store, [each for each, _ in batch])
                 for (_, answer), outcome in zip(batch, outcomes, strict=True):
@@ -70,14 +68,6 @@ class SubmissionDesk:
                         answer.set_result(outcome)
         finally:
             self._working = None
-
-    async def _gather(self) -> None:
-        """Let in what is at the door already: a transaction costs about as much for one as for ten."""
-        quiet, seen = 0, len(self._waiting)
-        while quiet < _QUIET_TURNS and len(self._waiting) < _MOST:
-            await asyncio.sleep(0)
-            quiet = quiet + 1 if len(self._waiting) == seen else 0
-            seen = len(self._waiting)
 
     def _store(self, submissions: Sequence[Submission]) -> list[Outcome | Exception]:
         """Store a batch; when that fails, each alone, so that one that cannot be stored spoils no other."""
@@ -92,24 +82,24 @@ class SubmissionDesk:
 
     def _write(self, submissions: Sequence[Submission]) -> list[Outcome]:
         try:
-            return store(self._connection(), submissions)
+            return self._store_of_connection().store(submissions)
         except (psycopg.OperationalError, psycopg.InterfaceError):
-            if self._opened is not None and not self._opened[1].broken:
+            if self._opened is not None and not self._opened[1].connection.broken:
                 raise  # the server refused: a lock, a time limit
             self._hang_up()
         # Once more, on a new connection: what was stored after all is found by its key.
         try:
-            return store(self._connection(), submissions)
+            return self._store_of_connection().store(submissions)
         except (psycopg.OperationalError, psycopg.InterfaceError):
             self._hang_up()
             raise
 
-    def _connection(self) -> Connection:
+    def _store_of_connection(self) -> SubmissionStore:
         if self._opened is None:
             stack = ExitStack()
             connection = stack.enter_context(self._connect())
             connection.execute(engine_sql("submission/session.sql"), {"lock_timeout": _LOCK_TIMEOUT})
-            self._opened = stack, connection
+            self._opened = stack, SubmissionStore(connection)
         return self._opened[1]
 
     def _hang_up(self) -> None:

@@ -12,7 +12,7 @@ from smp_pipelines.campaign.content.page import PageContent
 from smp_pipelines.campaign.project import LoadedProject, StepRef
 from smp_pipelines.site.source import Source
 from smp_pipelines.submission.form import FormType, make_form
-from smp_pipelines.submission.statements import FormStatements
+from smp_pipelines.submission.routine import Routine
 from smp_pipelines.submission.storing import FormStep
 
 _LOOK_AGAIN = 1.0
@@ -46,7 +46,7 @@ class VisitedProject:
     def __init__(self, project: LoadedProject) -> None:
         self.project = project
         self._steps: dict[str, VisitedStep] = {}
-        self._statements: dict[str, FormStatements] = {}
+        self._routines: dict[str, Routine] = {}
         self._refs = {ref.key: ref for ref in project.steps() if not ref.step.is_mail}
         self._lock = threading.Lock()
 
@@ -65,9 +65,9 @@ class VisitedProject:
         if form is None:
             return VisitedStep(ref, language, project)
         name = str(ref.step.form)
-        if name not in self._statements:
-            self._statements[name] = FormStatements.of(name, form, project)
-        step = FormStep.of(ref, project, self._statements[name])
+        if name not in self._routines:
+            self._routines[name] = Routine.of(name, form, project)
+        step = FormStep.of(ref, project, self._routines[name])
         return VisitedStep(ref, language, project, make_form(form, language, project.catalog), step)
 
 

@@ -1,8 +1,7 @@
 """Visits: the forms and pages of campaigns: shareable and personal URLs, and what comes after (F10, F12).
 
-A GET changes nothing but a row in smp.hit. A POST is answered with a redirect once the answers are durable. The path
-of a good POST does no work that could be done before: the project, its forms and its statements are kept, and what
-comes in at the same time is written in one transaction.
+A GET changes nothing but a row in smp.hit. The intake takes what is posted; what it does not take comes here, to be
+told.
 """
 
 from __future__ import annotations
@@ -10,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
-from uuid import UUID, uuid4, uuid5
+from uuid import uuid4
 
 import psycopg
 from markupsafe import Markup
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
@@ -28,20 +26,16 @@ from smp_pipelines.sending.personal import (
     AfterLink,
     ExpiredLinkError,
     PersonalLink,
-    after_path,
     personal_path,
     read_after,
     read_personal,
 )
 from smp_pipelines.sending.status import read_status
-from smp_pipelines.site.bodies import read_pairs
 from smp_pipelines.site.connections import KeptConnections
-from smp_pipelines.site.security import is_from_elsewhere
 from smp_pipelines.site.source import Source
 from smp_pipelines.site.visitors.confirmations import Confirmations
-from smp_pipelines.site.visitors.desk import SubmissionDesk
 from smp_pipelines.site.visitors.hits import hit_of
-from smp_pipelines.site.visitors.limiting import FormLimits
+from smp_pipelines.site.visitors.intake import AgainError, why_not_taken
 from smp_pipelines.site.visitors.messages import Messages, ToldError
 from smp_pipelines.site.visitors.theme import Theme
 from smp_pipelines.site.visitors.visited import Visited, VisitedProject, VisitedStep
@@ -58,39 +52,23 @@ from smp_pipelines.site.visitors.visitor import (
     unknown_context,
 )
 from smp_pipelines.stores.clock import Clock
-from smp_pipelines.submission.form import Posted
 from smp_pipelines.submission.rendering import render_form
-from smp_pipelines.submission.storing import Outcome, Submission, Visitor
-from smp_pipelines.submission.ticket import FIELD, BadTicketError, OldTicketError, Ticket, read_key
-from smp_pipelines.submission.words import minutes, words
+from smp_pipelines.submission.ticket import Ticket
 from smp_pipelines.tracking.hits import HitRecorder
 
 
-class _AgainError(Exception):
-    """The form has to be sent again. ticket: the hidden field, if it may be used again; message: about all of it."""
-
-    def __init__(self, status: int, message: str, ticket: str = "", headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-        self.ticket = ticket
-        self.headers = dict(headers or {})
-
-
 class VisitPages:
-    """The endpoints of forms and pages. `close` writes what waits and gives the connections back."""
+    """The endpoints of forms and pages. reading: connections on which nothing is written."""
 
     def __init__(
-        self, source: Source, clock: Clock, theme: Theme, hits: HitRecorder, limits: FormLimits | None = None
+        self, source: Source, clock: Clock, theme: Theme, hits: HitRecorder, visited: Visited, reading: KeptConnections
     ) -> None:
         self._source = source
         self._clock = clock
         self._theme = theme
         self._hits = hits
-        self._limits = limits or FormLimits()
-        self._visited = Visited(source)
-        self._reading = KeptConnections(source.connection)
-        self._desk = SubmissionDesk(source.writing)
+        self._visited = visited
+        self._reading = reading
         self._messages = Messages(source, theme)
         self._confirmations = Confirmations(source, clock, theme, self._messages)
 
@@ -103,11 +81,6 @@ class VisitPages:
             Route("/t/{token}", self._told(self._after), methods=["GET"]),
             Route("/y/{token}", self._told(self._confirmations.answer), methods=both),
         ]
-
-    def close(self) -> None:
-        """Write what waits to be stored, and close the connections."""
-        self._desk.close()
-        self._reading.close()
 
     def _told(self, answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
         """An endpoint whose refusals are pages in words."""
@@ -131,7 +104,7 @@ class VisitPages:
         if step is None:
             raise ToldError(404, "nothing_here")
         if request.method == "POST":
-            return await self._submitted(request, step, None)
+            return await self._not_taken(request, step, None)
         return await run_in_threadpool(self._show, request, step, None)
 
     async def _personal(self, request: Request) -> Response:
@@ -146,7 +119,7 @@ class VisitPages:
         if step is None:
             raise ToldError(410, "step_stopped")
         if request.method == "POST":
-            return await self._submitted(request, step, link)
+            return await self._not_taken(request, step, link)
         return await run_in_threadpool(self._show, request, step, link)
 
     async def _after(self, request: Request) -> Response:
@@ -160,70 +133,16 @@ class VisitPages:
             raise ToldError(200, "stored")
         return await run_in_threadpool(self._show_after, request, step, link)
 
-    async def _submitted(self, request: Request, step: VisitedStep, link: PersonalLink | None) -> Response:
-        """Take a form: check where it comes from and what it says, store it, and lead to the page that follows."""
-        if step.form_type is None or step.form_step is None:
-            raise HTTPException(405)
-        if is_from_elsewhere(request):
-            raise ToldError(403, "from_elsewhere", step.language)
-        if step.is_closed and link is None:
-            raise ToldError(403, "needs_link", step.language)
-        posted = Posted(await self._pairs(request, step))
-        try:
-            key = self._accepted(request, step, link, posted)
-            if key is None:
-                return self._thanks(step, 0)
-            answers = step.form_type.read(posted)
-            if answers is None:
-                raise _AgainError(422, "", posted.get(FIELD, ""))
-        except _AgainError as again:
-            return await run_in_threadpool(self._again, request, step, link, posted, again)
-        came_by = Visitor(link.person_id, link.record_id, link.send_id) if link else None
-        # who goes back and corrects an answer sends another submission; sent twice as it was, it is one
-        key = uuid5(key, repr(sorted(answers.items())))
-        outcome = await self._put(Submission(key, step.form_step, answers, self._clock.now(), came_by))
-        if outcome == "closed":
-            return await run_in_threadpool(self._show, request, step, link)
-        if outcome == "gone":
-            raise ToldError(410, "gone_person", step.language)
-        return self._thanks(step, outcome)
+    async def _not_taken(self, request: Request, step: VisitedStep, link: PersonalLink | None) -> Response:
+        """What the visitor gets whose form the intake did not take."""
+        reason = why_not_taken(request)
+        if isinstance(reason, AgainError):
+            return await run_in_threadpool(self._again, request, step, link, reason)
+        raise reason
 
-    def _accepted(self, request: Request, step: VisitedStep, link: PersonalLink | None, posted: Posted) -> UUID | None:
-        """The key of a submission that may be stored; None of one that a program filled in. Raises _AgainError."""
-        said = words(step.language)
-        ticket = posted.get(FIELD, "")
-        # a personal link is identity enough: a full hall answers over one Wi-Fi
-        visitor = f"person {link.person_id}" if link else request.client.host if request.client else ""
-        wait = self._limits.wait(visitor, step.ref.key)
-        if wait:
-            message = said["too_many"].format(minutes=minutes(said, wait))
-            raise _AgainError(429, message, ticket, {"Retry-After": str(wait)})
-        if step.form_type is None or posted.get(step.form_type.trap):
-            return None
-        person_id = link.person_id if link else None
-        try:
-            return read_key(self._source.signer, ticket, step.ref.key, person_id, self._clock.now())
-        except BadTicketError as error:
-            raise _AgainError(400, said["ticket_missing"]) from error
-        except OldTicketError as error:
-            raise _AgainError(400, said["ticket_old"]) from error
-
-    async def _pairs(self, request: Request, step: VisitedStep) -> list[tuple[str, str]]:
-        try:
-            return await read_pairs(request)
-        except HTTPException as error:
-            raise ToldError(error.status_code, "too_large", step.language) from error
-
-    def _thanks(self, step: VisitedStep, submission_id: int) -> Response:
-        page = step.form_step.following.page if step.form_step else None
-        link = AfterLink(page.key if page else step.ref.key, submission_id)
-        return RedirectResponse(after_path(self._source.signer, link), 303)
-
-    def _again(
-        self, request: Request, step: VisitedStep, link: PersonalLink | None, posted: Posted, again: _AgainError
-    ) -> Response:
+    def _again(self, request: Request, step: VisitedStep, link: PersonalLink | None, again: AgainError) -> Response:
         """The form once more, with the answers kept and what is wrong with them."""
-        filled = step.form_type.fill(posted) if step.form_type else None
+        filled = step.form_type.fill(again.posted) if step.form_type and again.posted is not None else None
         answer = self._show(request, step, link, filled, again.ticket, again.message)
         answer.status_code = again.status
         answer.headers.update(again.headers)
@@ -268,20 +187,6 @@ class VisitPages:
         if into is None:
             raise ToldError(410, "gone_person", step.language)
         return RedirectResponse(personal_path(self._source.signer, replace(link, person_id=into)), 303)
-
-    async def _put(self, submission: Submission) -> Outcome:
-        """Store a submission; that of somebody who was merged meanwhile as the person that they are now (F50)."""
-        outcome, visitor = await self._desk.put(submission), submission.visitor
-        if outcome != "gone" or visitor is None:
-            return outcome
-        into = await run_in_threadpool(self._survivor, visitor.person_id)
-        if into is None:
-            return outcome
-        return await self._desk.put(replace(submission, visitor=replace(visitor, person_id=into)))
-
-    def _survivor(self, person_id: int) -> int | None:
-        with self._reading.lend() as connection:
-            return survivor(connection, person_id)
 
     def _show_after(self, request: Request, step: VisitedStep, link: AfterLink) -> Response:
         """The page after a form: of the person, shortly after a form by a personal link; else of what was typed."""

@@ -2,7 +2,7 @@
 -- or a new person, whose id is taken here. Of several people with one address: who has that last name, then the
 -- lowest id. Left out: what was stored before, what is for a step that is not live, and the form of somebody whose
 -- link is good but who is not in the CRM any more. Gives the key of each, its number (also of what was stored before;
--- null: it is left out), and whether its step is live. lock.sql comes first: nobody else writes these keys meanwhile.
+-- null: it is left out), and whether its step is live. Nobody else writes these keys meanwhile: they are locked.
 with given as (
     select
         given.*,
