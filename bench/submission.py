@@ -7,18 +7,16 @@ to the same server. Laps alternate. Then the latency at 100 a second, and a thou
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from statistics import median, quantiles
 
-from bench.posting import Load, Posted
+from bench.posting import Load, Posted, post
 from bench.row import Row
 from bench.world import World
 from smp_pipelines.deployment import Deployment
@@ -138,14 +136,7 @@ def _post(
     connections: int = _CONNECTIONS,
 ) -> Posted:
     load = Load(port, _SECRET, step, answers or _SIGNUP, name, connections, requests, seconds, rate)
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.posting"],
-        input=json.dumps(asdict(load)),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return Posted(**json.loads(done.stdout))
+    return post(load)
 
 
 def _inserted(pgbench: str, deployment: Deployment, script: Path, seconds: float) -> float:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import psycopg
 
+from bench.posting import Load, post
 from smp_pipelines.sending.status import change_status
 from smp_pipelines.stores.postgres import connect
 from smp_pipelines.stores.server import EmbeddedServer
@@ -42,6 +43,8 @@ steps:
 """
 _MAIL = "<html><body><p>{{ person.salutation }}, bedankt voor uw antwoord.</p></body></html>\n"
 _PORTS = ("SMP_UI_PORT", "SMP_INBOX_PORT", "SMP_PREVIEW_PORT", "SMP_SMTP_PORT", "SMP_CODE_PORT")
+_SECRET = "a-secret-of-the-benchmark-long-enough"
+_LIVE = (STEP, "welcome/signup", "welcome/check_your_mail", "welcome/confirm")
 _PATIENCE = 180.0
 _OURS = re.compile(r"^run_(launcher|coordinator):\n(  .*\n)+", re.MULTILINE)
 _QUEUE = "run_queue: {dequeue_interval_seconds: 1, dequeue_use_threads: true, dequeue_num_workers: 4}\n"
@@ -50,9 +53,11 @@ _QUEUE = "run_queue: {dequeue_interval_seconds: 1, dequeue_use_threads: true, de
 
 @dataclass(frozen=True)
 class Up:
-    """The database of the running deployment."""
+    """The running deployment: its database, the port of its site and what signs the site's links."""
 
     url: str
+    site_port: int
+    secret: str
 
     def submit(self, person: int, *, notify: bool = True) -> datetime:
         """One submission with its event, written as the site does; the moment just before."""
@@ -92,14 +97,40 @@ class Up:
             time.sleep(0.1)
         raise RuntimeError(f"only {len(found)} of {count} mails came")
 
+    def post(self, count: int) -> tuple[int, float]:
+        """That many sign-ups at the site's own door within a second: how many mails people got, and the seconds from
+        the first submission to the last mail accepted.
+
+        Raises RuntimeError when one was not stored, or its mail does not come.
+        """
+        answers = {"email": "#@bench.example", "first_name": "Anna", "last_name": "Jansen", "newsletter": "y"}
+        load = Load(self.site_port, self.secret, "welcome/signup", answers, "up", 64, count, 600.0, float(count))
+        posted = post(load)
+        if posted.stored != count:
+            raise RuntimeError(f"only {posted.stored} of {count} sign-ups were stored")
+        give_up = time.monotonic() + _PATIENCE
+        while time.monotonic() < give_up:
+            with connect(self.url) as connection:
+                mails, people, seconds = connection.execute(
+                    "select count(*), count(distinct s.submission_id),"
+                    " extract(epoch from max(m.settled_at) - min(s.submitted_at)) from smp.submission as s"
+                    " join smp.message as m using (person_id) where s.step = 'welcome/signup' and m.state = 'accepted'"
+                ).fetchone() or (0, 0, 0)
+            if people == count:
+                return int(mails), float(seconds)
+            time.sleep(0.1)
+        raise RuntimeError(f"only {people} of {count} people were mailed")
+
 
 @contextmanager
 def up(folder: Path, smtp_port: int, *, warm: bool = True) -> Iterator[Up]:
     """The deployment in this folder, with its trigger step live; `warm`: with our run launcher and queue."""
     project, home = _project(folder, warm), folder / "home"
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("SMP_", "DAGSTER_"))}
-    environment |= {"SMP_PROJECT": str(project), "SMP_HOME": str(home), **_ports()}
-    environment["SMP_MAIL_URL"] = f"smtp://127.0.0.1:{smtp_port}"
+    ports = _ports()
+    environment |= {"SMP_PROJECT": str(project), "SMP_HOME": str(home), **ports}
+    environment |= {"SMP_MAIL_URL": f"smtp://127.0.0.1:{smtp_port}", "SMP_LINK_SECRET": _SECRET}
+    environment["SMP_PROXIES"] = "127.0.0.1"  # each visitor of the load comes from an address of its own
     output = folder / "up.log"
     with output.open("wb") as file:
         process = subprocess.Popen(
@@ -109,7 +140,7 @@ def up(folder: Path, smtp_port: int, *, warm: bool = True) -> Iterator[Up]:
         _wait(lambda: "running, after" in output.read_text(encoding="utf-8"), process, output)
         url = EmbeddedServer(home).url()
         _fill(url)
-        yield Up(url)
+        yield Up(url, int(ports["SMP_PREVIEW_PORT"]), _SECRET)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(_PATIENCE)
@@ -147,7 +178,8 @@ def _fill(url: str) -> None:
             " select n, 'Anna', 'Jansen', 'p' || n || '@example.org', 'Beste Anna', %s from generate_series(1, %s) n",
             (now, PEOPLE),
         )
-        change_status(connection, STEP, "live", now, "bench")
+        for step in _LIVE:
+            change_status(connection, step, "live", now, "bench")
 
 
 def _wait(is_so: object, process: subprocess.Popen[bytes], output: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -11,7 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from smp_pipelines.campaign.policy import Limit, Limits
+from smp_pipelines.sending.ledger import Claimed
 from smp_pipelines.sending.limits import HORIZON, WHOLE, Limiter
+from smp_pipelines.sending.timetable import Task, Timetable
 from tests.conftest import fresh_database
 from tests.support.waiting import until
 
@@ -128,3 +132,25 @@ def test_a_connection_is_held_by_one_worker_and_comes_back_when_it_goes(shared: 
         # until the server has noticed that the other is gone
         until(lambda: two.take_slots(b, WHOLE, 4) == 3, "the connections of the other")
         assert two.take_slots(b, SLOW, 1) == 1
+
+
+def test_a_connection_to_a_domain_is_for_whoever_has_mails_for_it(shared: str) -> None:
+    """Whose clock is ahead takes up the mails that wait, every time: whoever has none must not keep the connection."""
+    limits = Limits(domains={SLOW: Limit(connections=1)})
+    mine, theirs = task(f"anna@{SLOW}"), task(f"piet@{SLOW}")
+    with psycopg.connect(shared, autocommit=True) as a, psycopg.connect(shared, autocommit=True) as b:
+        one, two = Timetable(Limiter("memory:z", limits), 4), Timetable(Limiter("memory:z", limits), 4)
+        assert one.add(a, [mine]) == {}
+        assert two.add(b, [theirs]) == {theirs.claimed.recipient_key: 2.0}
+        one.look(a)
+        assert two.add(b, [theirs]), "a mail is in hand over that connection"
+        assert one.may_begin(mine, time.monotonic(), {})
+        one.leave(mine)
+        one.look(a)
+        assert two.add(b, [theirs]) == {}
+        assert two.may_begin(theirs, time.monotonic(), {})
+        assert one.add(a, [mine]) == {mine.claimed.recipient_key: 2.0}
+
+
+def task(address: str) -> Task:
+    return Task(Claimed(uuid4(), 1, 1, None, 1, address), None, time.monotonic() + 60)

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -22,11 +23,12 @@ from smp_pipelines.sending.delivery import Delivery
 from smp_pipelines.sending.desk import BATCH
 from smp_pipelines.sending.ledger import Send
 from smp_pipelines.sending.limits import WHOLE, Limiter
+from smp_pipelines.stores.clock import StartedAt
 from smp_pipelines.stores.postgres import connect
 from tests.conftest import copy_project
 from tests.support.mailserver import Behaviour, MailServer
 from tests.support.theatre import Theatre, deployment, twice
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, until
 
 SLOW = "slow.example"
 BUSY = 8
@@ -305,3 +307,23 @@ def test_a_domain_with_one_connection_gets_one_mail_at_a_time_and_the_others_go_
     assert min(gaps) > 0.2, "two were in hand at once"
     assert max(others) < came[-1], "they waited for the slow ones"
     assert max(back.values(), default=0) <= 4
+
+
+def test_a_worker_whose_clock_is_ahead_keeps_no_mails_from_the_one_that_has_the_connection(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    theatre = limited(tmp_path, postgres_url, f"{{domains: {{{SLOW}: {{connections: 1}}}}}}")
+    send, now = theatre.send_to([SLOW, SLOW]), theatre.house.now
+    later = now + timedelta(seconds=3)
+    theatre.house.sql("update smp.message set retry_at = %s where seq = 2", later)
+    with Watched() as server, ThreadPoolExecutor(2) as pool:
+        first = theatre.house.delivering(send, server.port, clock=StartedAt(now))
+        ahead = theatre.house.delivering(send, server.port, clock=StartedAt(now + timedelta(seconds=0.3)))
+        running = [pool.submit(first.run)]
+        until(lambda: server.came(SLOW), "the first mail, whose worker now holds the connection")
+        running.append(pool.submit(ahead.run))
+        try:
+            assert sum(each.result(PATIENCE).accepted for each in running) == 2
+        finally:
+            theatre.house.sql("update smp.message set state = 'skipped', reason = 'cancelled' where state = 'planned'")
+    assert theatre.finished(send, server, 2)

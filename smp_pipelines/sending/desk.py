@@ -77,7 +77,7 @@ class Desk:
         self._knock = knock
         self._ready: deque[Task] = deque()
         self._done: deque[tuple[Task, Outcome]] = deque()
-        self._back: deque[UUID] = deque()
+        self._back: deque[Task] = deque()
         self._owed: list[tuple[Task, Outcome]] = []
         self._owed_back: list[UUID] = []
         self._open = 0
@@ -149,7 +149,7 @@ class Desk:
 
     def give_back(self, task: Task) -> None:
         """A task that was certainly not begun."""
-        self._back.append(task.claimed.recipient_key)
+        self._back.append(task)
         self._wake.set()
 
     def _work(self) -> None:
@@ -192,14 +192,17 @@ class Desk:
             self._empty()
         while self._done:
             self._owed.append(self._done.popleft())
+            self._timetable.leave(self._owed[-1][0])
         while self._back:
-            self._owed_back.append(self._back.popleft())
+            task = self._back.popleft()
+            self._owed_back.append(task.claimed.recipient_key)
+            self._timetable.leave(task)
 
     def _empty(self) -> None:
         """Give back every task that nobody has taken."""
-        self._back.extend(task.claimed.recipient_key for task in self._timetable.clear())
+        self._back.extend(self._timetable.clear())
         while self._ready:
-            self._back.append(self._ready.popleft().claimed.recipient_key)
+            self._back.append(self._ready.popleft())
 
     def _wanted(self, connection: Connection) -> int:
         """How many rows to claim now."""

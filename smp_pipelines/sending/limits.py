@@ -1,7 +1,8 @@
 """Limits: how fast mails may leave and over how many connections, kept by all workers on all machines together.
 
-Rates: whoever wants to hand over n mails takes n steps of time from one row of Postgres, and paces
-them over that time. Connections: each is a numbered advisory lock, which its holder's death gives back.
+Rates: whoever wants to hand over n mails takes n steps of time from one row of Postgres, and paces them over that time.
+Connections: each is a numbered advisory lock. A domain's is given back when its holder has no mails for that domain;
+the holder's death gives all of them back.
 """
 
 from __future__ import annotations
@@ -103,3 +104,10 @@ class Limiter:
             )
             held.update(slot for (slot,) in found)
         return len(held)
+
+    def give_slots(self, connection: Connection, scope: str) -> None:
+        """Give back the connections that this worker holds in a scope, for whoever has mails for it."""
+        for slot in sorted(self._slots.pop(scope, ())):
+            connection.execute(
+                "select pg_advisory_unlock(hashtext(%s), %s)", (f"connections {self._transport} {scope}", slot)
+            )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -42,6 +43,7 @@ class Timetable:
         self._slots: dict[str | None, int] = {}
         self._unplaced: list[Task] = []
         self._paces: dict[str, float] = {}
+        self._tasks: Counter[str | None] = Counter()
 
     @property
     def is_paced(self) -> bool:
@@ -59,9 +61,16 @@ class Timetable:
         self._take_slots(connection, WHOLE)
 
     def look(self, connection: Connection) -> None:
-        """Take connections that came free, up to as many as are wanted."""
+        """Take connections that came free, up to as many as are wanted, and give back those without a task.
+
+        Somebody else may have the mails that wait for them: whose clock is ahead takes them up first every time.
+        """
         if self.connections < self._lanes:
             self._take_slots(connection, WHOLE)
+        for domain in [scope for scope, held in self._slots.items() if held and not self._tasks[scope]]:
+            if domain is not None and domain != WHOLE:
+                self._limiter.give_slots(connection, domain)
+                self._slots[domain] = 0
 
     def room(self, connection: Connection, most: int) -> int:
         """For how many tasks, up to `most`, there is time soon."""
@@ -100,8 +109,14 @@ class Timetable:
             if task.domain is not None and task.claimed.recipient_key not in later:
                 scopes.setdefault(task.domain, []).append(task)
         self._take_time(connection, scopes, later)
-        self._unplaced.extend(task for task in tasks if task.claimed.recipient_key not in later)
+        taken = [task for task in tasks if task.claimed.recipient_key not in later]
+        self._tasks.update(task.domain for task in taken)
+        self._unplaced.extend(taken)
         return later
+
+    def leave(self, task: Task) -> None:
+        """A task that was added is no more this worker's: what became of it is known, or it goes back."""
+        self._tasks[task.domain] -= 1
 
     def due(self, connection: Connection) -> tuple[list[Task], Later]:
         """Give tasks their moment on the rate of the transport once their domain lets them leave within a second.
@@ -116,6 +131,9 @@ class Timetable:
         del self._unplaced[: len(due)]
         later: Later = {}
         self._take_time(connection, {WHOLE: due} if due else {}, later)
+        for task in due:
+            if task.claimed.recipient_key in later:
+                self.leave(task)
         return [task for task in due if task.claimed.recipient_key not in later], later
 
     def clear(self) -> list[Task]:

@@ -21,7 +21,7 @@ from smp_pipelines.site.colleagues.pages import Pages
 from smp_pipelines.site.colleagues.person import PeoplePages
 from smp_pipelines.site.colleagues.signin import SignInPages, own_path
 from smp_pipelines.site.connections import KeptConnections
-from smp_pipelines.site.doors import HEALTH, HOSTS, SIGN_IN, Doors, host_of, is_from_here
+from smp_pipelines.site.doors import HEALTH, HOSTS, SIGN_IN, Doors, is_from_here
 from smp_pipelines.site.security import SecurityHeaders
 from smp_pipelines.site.source import Source
 from smp_pipelines.site.visitors.desk import SubmissionDesk
@@ -77,8 +77,8 @@ def make_app(settings: Settings, clock: Clock) -> Starlette:
         middleware=[
             Middleware(
                 Intake,
-                is_ours=lambda request: host_of(request) in hosts,
-                signer=lambda: source.signer,
+                source=source,
+                hosts=hosts,
                 clock=clock,
                 visited=visited,
                 desk=desk,

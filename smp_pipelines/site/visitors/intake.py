@@ -7,7 +7,7 @@ Whatever is not good goes on to the page that tells so, with the reason.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from uuid import UUID, uuid5
 
@@ -17,11 +17,13 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from smp_pipelines.crm.merging import survivor
-from smp_pipelines.sending.links import BadLinkError, LinkSigner
+from smp_pipelines.sending.links import BadLinkError
 from smp_pipelines.sending.personal import AfterLink, ExpiredLinkError, PersonalLink, after_path, read_personal
 from smp_pipelines.site.bodies import read_pairs
 from smp_pipelines.site.connections import KeptConnections
+from smp_pipelines.site.doors import host_of
 from smp_pipelines.site.security import WRITTEN, is_from_elsewhere
+from smp_pipelines.site.source import Source
 from smp_pipelines.site.visitors.desk import SubmissionDesk
 from smp_pipelines.site.visitors.limiting import FormLimits
 from smp_pipelines.site.visitors.messages import ToldError
@@ -60,15 +62,15 @@ def why_not_taken(request: Request) -> Exception:
 class Intake:
     """Middleware that answers the POSTs of forms by their shareable and personal URLs.
 
-    is_ours: whether a request asks for this site. reading: connections on which nothing is written.
+    hosts: the names under which the site answers. reading: connections on which nothing is written.
     """
 
     def __init__(
         self,
         app: ASGIApp,
         *,
-        is_ours: Callable[[Request], bool],
-        signer: Callable[[], LinkSigner],
+        source: Source,
+        hosts: Collection[str],
         clock: Clock,
         visited: Visited,
         desk: SubmissionDesk,
@@ -76,8 +78,8 @@ class Intake:
         limits: FormLimits | None = None,
     ) -> None:
         self.app = app
-        self._is_ours = is_ours
-        self._signer = signer
+        self._source = source
+        self._hosts = hosts
         self._clock = clock
         self._visited = visited
         self._desk = desk
@@ -91,7 +93,7 @@ class Intake:
             return
         parts = scope["path"].split("/")
         request = Request(scope, receive)
-        if not _is_form(parts) or not self._is_ours(request):
+        if not _is_form(parts) or host_of(request) not in self._hosts:
             await self.app(scope, receive, send)
             return
         try:
@@ -117,7 +119,7 @@ class Intake:
 
     def _link(self, token: str) -> PersonalLink:
         try:
-            return read_personal(self._signer(), token, self._clock.now())
+            return read_personal(self._source.signer, token, self._clock.now())
         except ExpiredLinkError as error:
             raise ToldError(410, "expired_link") from error
         except BadLinkError as error:
@@ -166,7 +168,7 @@ class Intake:
             return None
         person_id = link.person_id if link else None
         try:
-            return read_key(self._signer(), ticket, step.ref.key, person_id, self._clock.now())
+            return read_key(self._source.signer, ticket, step.ref.key, person_id, self._clock.now())
         except BadTicketError as error:
             raise AgainError(400, said["ticket_missing"]) from error
         except OldTicketError as error:
@@ -194,7 +196,7 @@ class Intake:
 
     def _next(self, step: VisitedStep, submission_id: int) -> str:
         page = step.form_step.following.page if step.form_step else None
-        return after_path(self._signer(), AfterLink(page.key if page else step.ref.key, submission_id))
+        return after_path(self._source.signer, AfterLink(page.key if page else step.ref.key, submission_id))
 
 
 def _is_form(parts: list[str]) -> bool:
