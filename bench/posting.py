@@ -1,8 +1,9 @@
-"""Posting: a load generator for forms: `python -m bench.posting`, with what is to be done as JSON on stdin.
+"""Posting: a load generator for forms: `python -m bench.posting FILE`, with what is to be done as JSON on stdin.
 
 Raw keep-alive connections in one event loop, with requests that are made beforehand, so that it takes little of the
 processor that the site needs. Each request has a ticket and a key of its own, as each visitor's form has, and comes
-from another address, as a trusted proxy would tell. Says on stdout how many were stored, and the latencies in seconds.
+from another address, as a trusted proxy would tell. The file then says how many were stored, and the latencies in
+seconds.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ import asyncio
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from urllib.parse import urlencode
 from uuid import uuid4
 
@@ -51,15 +54,12 @@ class Posted:
 
 
 def post(load: Load) -> Posted:
-    """Post from a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.posting"],
-        input=json.dumps(asdict(load)),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return Posted(**json.loads(done.stdout))
+    """Post from a process of its own, which writes what came of it to a file."""
+    with tempfile.NamedTemporaryFile(suffix=".json") as answer:
+        subprocess.run(
+            [sys.executable, "-m", "bench.posting", answer.name], input=json.dumps(asdict(load)), text=True, check=True
+        )
+        return Posted(**json.load(answer))
 
 
 class _Connection(asyncio.Protocol):
@@ -175,11 +175,11 @@ async def _run(load: Load) -> Posted:
     return await _Poster(load).run()
 
 
-def main(given: Sequence[str]) -> None:
-    """Post what stdin says."""
-    load = Load(**json.loads(sys.stdin.read() if not given else given[0]))
-    print(json.dumps(asdict(uvloop.run(_run(load)))))
+def main(answer: Path) -> None:
+    """Post what stdin says, and write down what came of it."""
+    load = Load(**json.load(sys.stdin))
+    answer.write_text(json.dumps(asdict(uvloop.run(_run(load)))), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(Path(sys.argv[1]))
