@@ -25,9 +25,9 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.memory import PostgresMemory, memory_rows
-from bench.process import MEMORY_LIMIT, SIZES_FILE, read_rows, run_case
+from bench.process import MEMORY_LIMIT, read_rows, run_case
 from bench.row import Row
-from bench.sizes import Sizes
+from bench.sizes import SIZES_FILE, Sizes
 from smp_pipelines.stores.server import EmbeddedServer
 
 CASES = (

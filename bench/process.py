@@ -16,7 +16,6 @@ from pathlib import Path
 
 from bench.row import Row
 
-SIZES_FILE = "sizes.json"
 MEMORY_LIMIT = "1GB"
 """DuckDB's memory limit in every case, the baselines included; the product's default."""
 

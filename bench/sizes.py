@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+SIZES_FILE = "sizes.json"
 LAPS = 3
 """How often a measured thing is done; the middle lap counts."""
 _MOMENTS_A_PERSON = 5

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.process import SIZES_FILE
-from bench.sizes import LAPS, Sizes
+from bench.sizes import LAPS, SIZES_FILE, Sizes
 from smp_pipelines.deployment import Deployment
 from smp_pipelines.stores.settings import REPOSITORY, Settings
 

@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from bench.process import SIZES_FILE
-from bench.sizes import Sizes
+from bench.sizes import SIZES_FILE, Sizes
 from bench.world import World
 from smp_pipelines.stores.server import EmbeddedServer
 
