@@ -286,14 +286,19 @@ def test_lists_are_made_once_and_joined_once(connection: Connection, project: Lo
     assert connection.execute("select count(*) from crm.list where name = 'Open huis'").fetchone() == (1,)
 
 
-def test_any_name_of_a_list_is_only_a_name(connection: Connection, project: LoadedProject) -> None:
-    (number,) = store(connection, [submission(step(project, "wide/all"), wide())])
-    found = connection.execute(
+def lists_of(connection: Connection, number: Outcome) -> list[str]:
+    """The lists on which whoever submitted is."""
+    rows = connection.execute(
         "select l.name from crm.list as l join crm.list_member as m using (list_id) join smp.submission as s"
         " using (person_id) where s.submission_id = %s",
         (number,),
-    ).fetchall()
-    assert found == [(_ODD_LIST,)]
+    )
+    return [name for (name,) in rows]
+
+
+def test_any_name_of_a_list_is_only_a_name(connection: Connection, project: LoadedProject) -> None:
+    (number,) = store(connection, [submission(step(project, "wide/all"), wide())])
+    assert lists_of(connection, number) == [_ODD_LIST]
 
 
 def test_a_form_that_was_edited_is_stored_as_it_is_now_over_the_same_connection(
@@ -308,12 +313,7 @@ def test_a_form_that_was_edited_is_stored_as_it_is_now_over_the_same_connection(
     assert before.routine != after.routine
     for form, listed in ((before, "Open huis"), (after, "Open dag"), (before, "Open huis")):
         (number,) = forms.store([submission(form, registration())])
-        names = connection.execute(
-            "select l.name from crm.list as l join crm.list_member as m using (list_id) join smp.submission as s"
-            " using (person_id) where s.submission_id = %s",
-            (number,),
-        ).fetchall()
-        assert names == [(listed,)]
+        assert lists_of(connection, number) == [listed]
 
 
 def test_submissions_of_several_forms_are_stored_together_in_the_order_in_which_they_came(

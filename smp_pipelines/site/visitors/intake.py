@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from datetime import datetime
 from uuid import UUID, uuid5
 
 from starlette.concurrency import run_in_threadpool
@@ -17,7 +18,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from smp_pipelines.crm.merging import survivor
-from smp_pipelines.sending.links import BadLinkError
+from smp_pipelines.sending.links import BadLinkError, LinkSigner
 from smp_pipelines.sending.personal import AfterLink, ExpiredLinkError, PersonalLink, after_path, read_personal
 from smp_pipelines.site.bodies import read_pairs
 from smp_pipelines.site.connections import KeptConnections
@@ -57,6 +58,16 @@ def why_not_taken(request: Request) -> Exception:
     """Why the form of a POST was not taken: an AgainError, or what its visitor is to be told."""
     reason: Exception = request.scope[_REASON]
     return reason
+
+
+def open_link(signer: LinkSigner, token: str, now: datetime) -> PersonalLink:
+    """What a personal URL says. Raises ToldError for one that is too old, or none of ours."""
+    try:
+        return read_personal(signer, token, now)
+    except ExpiredLinkError as error:
+        raise ToldError(410, "expired_link") from error
+    except BadLinkError as error:
+        raise ToldError(400, "bad_link") from error
 
 
 class Intake:
@@ -109,21 +120,12 @@ class Intake:
 
     async def _found(self, parts: list[str]) -> tuple[VisitedStep, PersonalLink | None]:
         """The step of an address, and its personal link. Raises ToldError."""
-        link = self._link(parts[2]) if len(parts) == 3 else None
-        fresh = self._visited.fresh()
-        project = fresh if fresh is not None else await run_in_threadpool(self._visited.now)
+        link = open_link(self._source.signer, parts[2], self._clock.now()) if len(parts) == 3 else None
+        project = await self._visited.current()
         step = project.step(link.step if link else f"{parts[2]}/{parts[3]}")
         if step is None:
             raise ToldError(410, "step_stopped") if link else ToldError(404, "nothing_here")
         return step, link
-
-    def _link(self, token: str) -> PersonalLink:
-        try:
-            return read_personal(self._source.signer, token, self._clock.now())
-        except ExpiredLinkError as error:
-            raise ToldError(410, "expired_link") from error
-        except BadLinkError as error:
-            raise ToldError(400, "bad_link") from error
 
     async def _taken(self, request: Request, step: VisitedStep, link: PersonalLink | None) -> str:
         """Check where a form comes from and what it says, and store it; gives the path of the page that follows."""

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+from starlette.concurrency import run_in_threadpool
+
 from smp_pipelines.campaign.content.page import PageContent
 from smp_pipelines.campaign.project import LoadedProject, StepRef
 from smp_pipelines.site.source import Source
@@ -83,6 +85,11 @@ class Visited:
         """The project if it was looked at a moment ago: this takes no time at all."""
         latest = self._latest
         return latest[1] if latest is not None and self._ticks() - latest[0] < _LOOK_AGAIN else None
+
+    async def current(self) -> VisitedProject:
+        """The project as `now` gives it, for the event loop: a thread looks at the files."""
+        fresh = self.fresh()
+        return fresh if fresh is not None else await run_in_threadpool(self.now)
 
     def now(self) -> VisitedProject:
         """The project, looked at anew when that is a while ago. Raises ProjectError when it never could be used."""

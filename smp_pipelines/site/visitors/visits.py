@@ -24,21 +24,19 @@ from smp_pipelines.crm.merging import survivor
 from smp_pipelines.sending.links import BadLinkError
 from smp_pipelines.sending.personal import (
     AfterLink,
-    ExpiredLinkError,
     PersonalLink,
     personal_path,
     read_after,
-    read_personal,
 )
 from smp_pipelines.sending.status import read_status
 from smp_pipelines.site.connections import KeptConnections
 from smp_pipelines.site.source import Source
 from smp_pipelines.site.visitors.confirmations import Confirmations
 from smp_pipelines.site.visitors.hits import hit_of
-from smp_pipelines.site.visitors.intake import AgainError, why_not_taken
+from smp_pipelines.site.visitors.intake import AgainError, open_link, why_not_taken
 from smp_pipelines.site.visitors.messages import Messages, ToldError
 from smp_pipelines.site.visitors.theme import Theme
-from smp_pipelines.site.visitors.visited import Visited, VisitedProject, VisitedStep
+from smp_pipelines.site.visitors.visited import Visited, VisitedStep
 from smp_pipelines.site.visitors.visitor import (
     VisitorLinks,
     is_still_known,
@@ -93,14 +91,10 @@ class VisitPages:
 
         return told
 
-    async def _project(self) -> VisitedProject:
-        fresh = self._visited.fresh()
-        return fresh if fresh is not None else await run_in_threadpool(self._visited.now)
-
     async def _shared(self, request: Request) -> Response:
         """A form or page by its shareable URL: nobody is known (F10)."""
         parts = request.path_params
-        step = (await self._project()).step(f"{parts['campaign']}/{parts['step']}")
+        step = (await self._visited.current()).step(f"{parts['campaign']}/{parts['step']}")
         if step is None:
             raise ToldError(404, "nothing_here")
         if request.method == "POST":
@@ -109,13 +103,8 @@ class VisitPages:
 
     async def _personal(self, request: Request) -> Response:
         """A form or page of one person, by a signed URL (F10)."""
-        try:
-            link = read_personal(self._source.signer, request.path_params["token"], self._clock.now())
-        except ExpiredLinkError as error:
-            raise ToldError(410, "expired_link") from error
-        except BadLinkError as error:
-            raise ToldError(400, "bad_link") from error
-        step = (await self._project()).step(link.step)
+        link = open_link(self._source.signer, request.path_params["token"], self._clock.now())
+        step = (await self._visited.current()).step(link.step)
         if step is None:
             raise ToldError(410, "step_stopped")
         if request.method == "POST":
@@ -128,7 +117,7 @@ class VisitPages:
             link = read_after(self._source.signer, request.path_params["token"])
         except BadLinkError as error:
             raise ToldError(400, "bad_link") from error
-        step = (await self._project()).step(link.step)
+        step = (await self._visited.current()).step(link.step)
         if step is None or step.form_step is not None:
             raise ToldError(200, "stored")
         return await run_in_threadpool(self._show_after, request, step, link)
