@@ -100,7 +100,7 @@ class Limiter:
             free = sorted(set(range(limit)) - held)
             found = connection.execute(
                 "select slot from unnest(%s::int[]) as slot where pg_try_advisory_lock(hashtext(%s), slot) limit %s",
-                (free, f"connections {self._transport} {scope}", wanted - len(held)),
+                (free, self._lock(scope), wanted - len(held)),
             )
             held.update(slot for (slot,) in found)
         return len(held)
@@ -108,6 +108,7 @@ class Limiter:
     def give_slots(self, connection: Connection, scope: str) -> None:
         """Give back the connections that this worker holds in a scope, for whoever has mails for it."""
         for slot in sorted(self._slots.pop(scope, ())):
-            connection.execute(
-                "select pg_advisory_unlock(hashtext(%s), %s)", (f"connections {self._transport} {scope}", slot)
-            )
+            connection.execute("select pg_advisory_unlock(hashtext(%s), %s)", (self._lock(scope), slot))
+
+    def _lock(self, scope: str) -> str:
+        return f"connections {self._transport} {scope}"

@@ -6,7 +6,7 @@ from email import message_from_bytes
 from urllib.parse import parse_qsl
 
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 LONGEST = 4096
 """Bytes of a body that are read; a confirmation needs fifty."""
@@ -41,17 +41,12 @@ async def read_pairs(request: Request) -> list[tuple[str, str]]:
 
 
 async def _body(request: Request, longest: int) -> bytes:
-    """The body, chunk by chunk. Raises ClientDisconnect when the visitor went away, HTTPException 413."""
-    body, more = b"", True
-    while more:
-        message = await request.receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        body += message.get("body", b"")
-        more = message.get("more_body", False)
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
         if len(body) > longest:
             raise HTTPException(413)
-    return body
+    return bytes(body)
 
 
 def _encoded(body: bytes, most: int) -> list[tuple[str, str]]:

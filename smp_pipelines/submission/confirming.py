@@ -13,13 +13,11 @@ from typing import Any
 from uuid import UUID
 
 from smp_pipelines.campaign.chain import what_follows
-from smp_pipelines.campaign.form.models import AddToList, Form, RemoveFromList
 from smp_pipelines.campaign.project import LoadedProject, StepRef
 from smp_pipelines.problems import SmpError
-from smp_pipelines.sending.events import CHANNEL
 from smp_pipelines.sending.personal import MailLink
 from smp_pipelines.stores.postgres import Connection, engine_sql
-from smp_pipelines.submission.routine import MAILS_AN_HOUR, TOO_MANY
+from smp_pipelines.submission.routine import MAILED, list_changes
 from smp_pipelines.submission.storing import record_for
 
 
@@ -94,42 +92,15 @@ def confirm(connection: Connection, project: LoadedProject, link: MailLink, now:
 def _follow_up(
     connection: Connection, project: LoadedProject, mail: StepRef | None, asked: Asked, now: datetime
 ) -> None:
-    given = {"keys": [asked.key], "opt_out": [], "confirmed_at": now}
-    connection.execute(engine_sql("submission/consents.sql"), given)
+    yes = {"keys": [asked.key], "opt_out": [], "confirmed_at": now}
+    connection.execute(engine_sql("submission/consents.sql"), yes)
     step = next((ref for ref in project.steps() if ref.key == asked.step), None)
     if step is None or asked.form not in project.forms:
         return
-    _change_lists(connection, project.forms[asked.form], asked.key)
+    for statement, names in list_changes(project.forms[asked.form]):
+        connection.execute(engine_sql(f"submission/{statement}.sql"), {"names": names, "keys": [asked.key]})
     following = what_follows(project, mail).mail if mail is not None else None
     if following is not None:
-        _write_event(connection, asked, following, record_for(following, step, asked.record_id), now)
-
-
-def _change_lists(connection: Connection, form: Form, key: UUID) -> None:
-    """Put who confirmed on the form's lists, which are made when they are not there, and take them off others."""
-    joined = [each.add_to_list for each in form.processing if isinstance(each, AddToList)]
-    left = [each.remove_from_list for each in form.processing if isinstance(each, RemoveFromList)]
-    if joined:
-        for statement in ("lock_lists", "make_lists"):
-            connection.execute(engine_sql(f"submission/{statement}.sql"), {"names": joined})
-        connection.execute(engine_sql("submission/join_lists.sql"), {"names": joined, "keys": [key]})
-    if left:
-        connection.execute(engine_sql("submission/leave_lists.sql"), {"names": left, "keys": [key]})
-
-
-def _write_event(
-    connection: Connection, asked: Asked, following: StepRef, record_id: int | None, now: datetime
-) -> None:
-    """Write what is to be mailed, and tell who waits for that (F05)."""
-    connection.execute(
-        engine_sql("submission/events.sql"),
-        {
-            "keys": [asked.key],
-            "steps": [following.key],
-            "records": [record_id],
-            "confirmed_at": now,
-            "most": MAILS_AN_HOUR,
-            "missed": TOO_MANY,
-            "channel": CHANNEL,
-        },
-    )
+        record_id = record_for(following, step, asked.record_id)
+        given = {"keys": [asked.key], "steps": [following.key], "records": [record_id], "confirmed_at": now}
+        connection.execute(engine_sql("submission/events.sql"), given | MAILED)

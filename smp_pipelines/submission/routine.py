@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import LiteralString
 
@@ -25,6 +25,8 @@ MAILS_AN_HOUR = 5
 """Mails that submissions may send to one address in an hour; what is more is stored, and not mailed."""
 TOO_MANY = "too_many"
 """What smp.trigger_event says of a mail beyond that."""
+MAILED = {"most": MAILS_AN_HOUR, "missed": TOO_MANY, "channel": CHANNEL}
+"""What events.sql is given whatever it writes."""
 
 _PARAMETER = re.compile(r"%\((\w+)\)s|%%")
 
@@ -74,34 +76,30 @@ def _consents(form: Form, project: LoadedProject) -> sql.Composable:
     return sql.SQL("if batch.has_links then\n{};\nend if;" if form.double_opt_in else "{};").format(statement)
 
 
-def _lists(form: Form) -> list[sql.Composable]:
-    """The names are made when they are not there; whoever submitted is put on them, or taken off."""
+def list_changes(form: Form) -> Iterator[tuple[str, list[str]]]:
+    """The statements that change a form's lists, in order, each with the names of its lists.
+
+    Lists that are not there are made; whoever submitted is put on them, or taken off.
+    """
     joined = [each.add_to_list for each in form.processing if isinstance(each, AddToList)]
     left = [each.remove_from_list for each in form.processing if isinstance(each, RemoveFromList)]
-    statements: list[sql.Composable] = []
     if joined:
-        names = {"names": sql.Literal(joined).as_string(), "keys": "batch.keys"}
-        statements.append(sql.SQL("{}\ninto batch.nothing;").format(_inlined("lock_lists", names)))
-        statements += [sql.SQL("{};").format(_inlined(part, names)) for part in ("make_lists", "join_lists")]
+        yield from ((statement, joined) for statement in ("lock_lists", "make_lists", "join_lists"))
     if left:
-        names = {"names": sql.Literal(left).as_string(), "keys": "batch.keys"}
-        statements.append(sql.SQL("{};").format(_inlined("leave_lists", names)))
-    return statements
+        yield "leave_lists", left
+
+
+def _lists(form: Form) -> Iterator[sql.Composable]:
+    for statement, names in list_changes(form):
+        inlined = _inlined(statement, {"names": sql.Literal(names).as_string(), "keys": "batch.keys"})
+        # only a lock gives rows
+        yield sql.SQL("{}\ninto batch.nothing;" if statement == "lock_lists" else "{};").format(inlined)
 
 
 def _events() -> sql.SQL:
-    return _inlined(
-        "events",
-        {
-            "keys": "batch.mailed",
-            "steps": "batch.steps",
-            "records": "batch.records",
-            "confirmed_at": "null",
-            "most": str(MAILS_AN_HOUR),
-            "missed": sql.Literal(TOO_MANY).as_string(),
-            "channel": sql.Literal(CHANNEL).as_string(),
-        },
-    )
+    told = {name: sql.Literal(value).as_string() for name, value in MAILED.items()}
+    of_batch = {"keys": "batch.mailed", "steps": "batch.steps", "records": "batch.records", "confirmed_at": "null"}
+    return _inlined("events", of_batch | told)
 
 
 def _inlined(part: str, variables: Mapping[str, str]) -> sql.SQL:

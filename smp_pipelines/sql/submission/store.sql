@@ -1,6 +1,6 @@
 -- What stores submissions of one form: a function of the session, so that a batch is sent, planned and answered once.
--- `submissions`: an array of submissions; in one call nobody is there twice. Gives the key of each, its number (also of what
--- was stored before; null: it is left out), and whether its step is live. Every statement sees what those before
+-- `submissions`: an array of submissions; in one call nobody is there twice. Gives the key of each, its number (also of
+-- what was stored before; null: it is left out), and whether its step is live. Every statement sees what those before
 -- it wrote; an error undoes all of them.
 create or replace function {name} (submissions jsonb)
 returns table (submission_key uuid, submission_id bigint, is_live boolean)
