@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from smp_pipelines.site.app import make_app
 from smp_pipelines.site.colleagues.accounts import add, start_session
@@ -78,7 +78,7 @@ def serving(settings: Settings, host: str | None = None, *, signed_in: bool = Tr
 
 
 @contextmanager
-def running_app(app: Starlette, *, proxies: str = "") -> Iterator[Ask]:
+def running_app(app: ASGIApp, *, proxies: str = "") -> Iterator[Ask]:
     """Run an app in a thread; gives a function that asks it for a path."""
     door = open_port(0)
     server = make_server(app, proxies)

@@ -42,7 +42,7 @@ def a_stranger(known: Settings) -> Iterator[Ask]:
 
 def test_no_page_answers_somebody_unknown_but_the_public_ones_and_the_way_in(known: Settings, stranger: Ask) -> None:
     app = make_app(known, StartedAt(NOW))
-    paths = [each.path for each in app.routes if isinstance(each, Route | Mount)]
+    paths = [each.path for each in app.app.routes if isinstance(each, Route | Mount)]
     assert len(paths) > 10
     guarded = [path for path in paths if not is_public(f"{path}/") and not path.startswith(SIGN_IN) and path != HEALTH]
     assert {"/", "/sends", "/steps/{campaign}/{step}", "/people/{person}"} <= set(guarded)

@@ -42,7 +42,7 @@ _FOR_COLLEAGUES = ("/steps/", "/flows", "/sends", "/people", "/sign-out")
 """Where the addresses begin that somebody unknown is asked to sign in for."""
 
 
-def make_app(settings: Settings, clock: Clock) -> Starlette:
+def make_app(settings: Settings, clock: Clock) -> Intake:
     """Make the web application; it reads the project's files and the database anew as they change.
 
     It takes settings rather than a Deployment, so that it can also show a project whose files cannot be loaded. What
@@ -72,18 +72,9 @@ def make_app(settings: Settings, clock: Clock) -> Starlette:
 
         return handle
 
-    return Starlette(
+    app = Starlette(
         routes=[route for part in parts for route in part.routes()],
         middleware=[
-            Middleware(
-                Intake,
-                source=source,
-                hosts=hosts,
-                clock=clock,
-                visited=visited,
-                desk=desk,
-                reading=reading,
-            ),
             Middleware(SecurityHeaders),
             Middleware(
                 Doors,
@@ -101,6 +92,7 @@ def make_app(settings: Settings, clock: Clock) -> Starlette:
         },
         lifespan=lifespan,
     )
+    return Intake(app, source=source, hosts=hosts, clock=clock, visited=visited, desk=desk, reading=reading)
 
 
 class Keeper:

@@ -6,7 +6,7 @@ from email import message_from_bytes
 from urllib.parse import parse_qsl
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 LONGEST = 4096
 """Bytes of a body that are read; a confirmation needs fifty."""
@@ -41,12 +41,19 @@ async def read_pairs(request: Request) -> list[tuple[str, str]]:
 
 
 async def _body(request: Request, longest: int) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > longest:
+    # as Request.stream() reads, whose generator takes as long as all checks of a form together
+    chunks: list[bytes] = []
+    size, more = 0, True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk = message.get("body", b"")
+        chunks.append(chunk)
+        size, more = size + len(chunk), message.get("more_body", False)
+        if size > longest:
             raise HTTPException(413)
-    return bytes(body)
+    return b"".join(chunks)
 
 
 def _encoded(body: bytes, most: int) -> list[tuple[str, str]]:

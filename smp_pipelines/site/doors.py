@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Collection
+from functools import lru_cache
 from typing import Protocol
 
 from starlette.concurrency import run_in_threadpool
@@ -81,8 +82,13 @@ class Doors:
 
 def host_of(request: Request) -> str:
     """The name under which a request asks, in small letters, without its port."""
+    return _name(request.headers.get("host", ""))
+
+
+@lru_cache(maxsize=64)
+def _name(host: str) -> str:
     # nothing but a name and a port: `localhost:@elsewhere.example` is a user's name before another host
-    found = _HOST.fullmatch(request.headers.get("host", "").lower())
+    found = _HOST.fullmatch(host.lower())
     return found[1] if found else ""
 
 

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterator
 
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from smp_pipelines.problems import SmpError
 
@@ -44,7 +44,7 @@ def address(door: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def make_server(app: Starlette, proxies: str = "") -> Server:
+def make_server(app: ASGIApp, proxies: str = "") -> Server:
     """Make the server; `run(sockets=[...])` serves until `should_exit` is set, and then lets the app close.
 
     proxies: whose X-Forwarded-For and X-Forwarded-Proto are believed, with commas between them; nobody's else.

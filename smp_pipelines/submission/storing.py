@@ -94,6 +94,7 @@ class Submission:
 
 Refused = Literal["closed", "gone"]
 """Why nothing was stored: the step is not live; the person of the link is not in the CRM any more."""
+_Row = dict[str, Any]
 Outcome = int | Refused
 """The submission's number, or why there is none."""
 
@@ -113,18 +114,16 @@ class SubmissionStore:
         """
         different = list({each.key: each for each in reversed(submissions)}.values())[::-1]
         outcomes: dict[UUID, Outcome] = {}
-        for some in _rounds(different):
-            for key, number, is_live in self._call(some):
+        for routine, rows in _rounds(different):
+            for key, number, is_live in self._call(routine, rows):
                 outcomes[key] = _outcome(number, is_live)
         return [outcomes[each.key] for each in submissions]
 
-    def _call(self, some: Sequence[Submission]) -> list[tuple[UUID, int | None, bool]]:
-        routine = some[0].step.routine
+    def _call(self, routine: Routine, rows: Sequence[_Row]) -> list[tuple[UUID, int | None, bool]]:
         if routine not in self._defined:
             self.connection.execute(routine.definition)
             self._defined.add(routine)
-        rows = to_json([_row(each) for each in some]).decode()
-        return self.connection.execute(routine.call, (rows,), prepare=True).fetchall()
+        return self.connection.execute(routine.call, (to_json(rows).decode(),), prepare=True).fetchall()
 
 
 def _outcome(number: int | None, is_live: bool) -> Outcome:
@@ -133,32 +132,31 @@ def _outcome(number: int | None, is_live: bool) -> Outcome:
     return "gone" if is_live else "closed"
 
 
-def _rounds(submissions: Sequence[Submission]) -> list[list[Submission]]:
-    """Submissions with different keys, in rounds of one form in which nobody is there twice.
+def _rounds(submissions: Sequence[Submission]) -> list[tuple[Routine, list[_Row]]]:
+    """Submissions with different keys as rows, in rounds of one form in which nobody is there twice.
 
     A statement sees no row twice, and what somebody sent later is written later.
     """
-    rounds: dict[tuple[int, Routine], list[Submission]] = {}
+    rounds: dict[tuple[int, Routine], list[_Row]] = {}
     places: dict[str, int] = {}
     for each in submissions:
-        names = _names(each)
-        place = max(places.get(name, 0) for name in names)
-        for name in names:
-            places[name] = place + 1
-        rounds.setdefault((place, each.step.routine), []).append(each)
-    return [rounds[at] for at in sorted(rounds, key=lambda at: at[0])]
+        row = _row(each)
+        place = max([places.get(name, 0) for name in row["names"]])
+        places |= dict.fromkeys(row["names"], place + 1)
+        rounds.setdefault((place, each.step.routine), []).append(row)
+    return [(routine, rows) for (_, routine), rows in sorted(rounds.items(), key=lambda found: found[0][0])]
 
 
 def _names(submission: Submission) -> list[str]:
     """What must not be there twice at once, and is locked: the key, and the person or the address."""
-    key = f"submission {submission.key}"
+    key = f"submission {submission.key.hex}"
     if submission.visitor is not None:
         return [key, f"person {submission.visitor.person_id}"]
     address = submission.answers.get(submission.step.email or "")
     return [key, f"address {str(address).casefold()}"] if address else [key]
 
 
-def _row(submission: Submission) -> dict[str, Any]:
+def _row(submission: Submission) -> _Row:
     """A submission as the routine reads it; answers as they are kept: dates as 2026-11-01, numbers as numbers."""
     step, visitor, answers = submission.step, submission.visitor, submission.answers
     mail = step.mail_of(visitor.record_id if visitor else None)

@@ -43,8 +43,8 @@ class Ticket:
         return signer.sign(_PURPOSE, self.step, self.person_id or 0, seconds, self.key.hex)
 
 
-def read_key(signer: LinkSigner, written: str, step: str, person_id: int | None, now: datetime) -> UUID:
-    """The key of the submission. Raises BadTicketError, OldTicketError."""
+def read_key(signer: LinkSigner, written: str, step: str, person_id: int | None, now: datetime) -> bytes:
+    """The key of a form as it was shown: 20 bytes, first when that was. Raises BadTicketError, OldTicketError."""
     try:
         values = signer.read(_PURPOSE, written)
     except BadLinkError as error:
@@ -56,4 +56,4 @@ def read_key(signer: LinkSigner, written: str, step: str, person_id: int | None,
         raise BadTicketError
     if now.timestamp() - seconds > _GOOD_FOR:
         raise OldTicketError
-    return UUID(key)
+    return seconds.to_bytes(4) + bytes.fromhex(key)
