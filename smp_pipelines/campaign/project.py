@@ -38,7 +38,7 @@ class StepRef:
     step: Step
     folder: Path
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The step's key everywhere: `campaign/step`."""
         return f"{self.campaign}/{self.name}"

@@ -26,17 +26,18 @@ from smp_pipelines.submission.routine import Routine
 class FormStep:
     """A form step with what its submissions need: made once per step of a loaded project.
 
-    email, last_name: the fields that say who somebody is. consents: field, topic and words of each.
+    email, last_name: the fields that say who somebody is. consents: field, topic and words of each. shared: what is the
+    same in all rows.
     """
 
     ref: StepRef
     form: Form
-    language: str
     following: Following
     routine: Routine
     email: str | None
     last_name: str | None
     consents: tuple[tuple[str, str, str], ...]
+    shared: Mapping[str, Any]
 
     @classmethod
     def of(cls, ref: StepRef, project: LoadedProject, routine: Routine | None = None) -> FormStep:
@@ -45,7 +46,6 @@ class FormStep:
         return cls(
             ref=ref,
             form=form,
-            language=project.language(ref).partition("_")[0],
             following=what_follows(project, ref),
             routine=routine or Routine.of(str(ref.step.form), form, project),
             email=_field_of(form, "crm.person.email"),
@@ -55,6 +55,12 @@ class FormStep:
                 for name, field in form.fields.items()
                 if field.topic is not None
             ),
+            shared={
+                "form": ref.step.form,
+                "step": ref.key,
+                "language": project.language(ref).partition("_")[0],
+                "awaits_confirmation": form.double_opt_in,
+            },
         )
 
     def mail_of(self, record_id: int | None) -> tuple[str, int | None] | None:
@@ -161,12 +167,11 @@ def _row(submission: Submission) -> _Row:
     step, visitor, answers = submission.step, submission.visitor, submission.answers
     mail = step.mail_of(visitor.record_id if visitor else None)
     return {
+        **step.shared,
         "names": _names(submission),
         "mail": mail[0] if mail else None,
         "mail_record": mail[1] if mail else None,
         "submission_key": submission.key.hex,
-        "form": step.ref.step.form,
-        "step": step.ref.key,
         "rule": "link" if visitor else step.form.match,
         "link_person": visitor.person_id if visitor else None,
         "record_id": visitor.record_id if visitor else None,
@@ -178,9 +183,7 @@ def _row(submission: Submission) -> _Row:
             {"topic": topic, "granted": bool(answers.get(name)), "wording": wording}
             for name, topic, wording in step.consents
         ],
-        "language": step.language,
         "submitted_at": submission.submitted_at,
-        "awaits_confirmation": step.form.double_opt_in,
     }
 
 
