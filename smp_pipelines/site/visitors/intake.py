@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from starlette.concurrency import run_in_threadpool
@@ -32,8 +32,8 @@ from smp_pipelines.site.visitors.limiting import FormLimits
 from smp_pipelines.site.visitors.messages import ToldError
 from smp_pipelines.site.visitors.visited import Visited, VisitedStep
 from smp_pipelines.stores.clock import Clock
-from smp_pipelines.submission.form import Posted
-from smp_pipelines.submission.storing import Outcome, Submission, Visitor
+from smp_pipelines.submission.form import FormType, Posted
+from smp_pipelines.submission.storing import FormStep, Outcome, Submission, Visitor
 from smp_pipelines.submission.ticket import FIELD, BadTicketError, OldTicketError, read_key
 from smp_pipelines.submission.words import minutes, words
 
@@ -42,8 +42,19 @@ _REASON = "smp.reason"
 _EMPTY = (b"content-length", b"0")
 
 
+class Sent(NamedTuple):
+    """A form that somebody sent: of which step, by which personal link, and what stood in it."""
+
+    step: VisitedStep
+    link: PersonalLink | None
+    posted: Posted
+
+
 class AgainError(Exception):
     """The form is shown again. ticket: the hidden field, if it may be used again; message: about all of it."""
+
+    sent: Sent
+    """What was sent; the intake fills it in."""
 
     def __init__(
         self, status: int = 200, message: str = "", ticket: str = "", headers: Mapping[str, str] | None = None
@@ -53,7 +64,6 @@ class AgainError(Exception):
         self.message = message
         self.ticket = ticket
         self.headers = dict(headers or {})
-        self.posted: Posted | None = None
 
 
 def why_not_taken(request: Request) -> Exception:
@@ -137,28 +147,34 @@ class Intake:
             raise ToldError(403, "from_elsewhere", step.language)
         if step.is_closed and link is None:
             raise ToldError(403, "needs_link", step.language)
-        posted = Posted(await self._pairs(request, step))
+        sent = Sent(step, link, Posted(await self._pairs(request, step)))
         try:
-            form_key = self._accepted(request, step, link, posted)
-            if form_key is None:
-                return self._next(step, 0)
-            answers = step.form_type.read(posted)
-            if answers is None:
-                raise AgainError(422, "", posted.get(FIELD, ""))
+            return self._next(step, await self._stored(request, sent, step.form_type, step.form_step))
         except AgainError as again:
-            again.posted = posted
+            again.sent = sent
             raise
+
+    async def _stored(self, request: Request, sent: Sent, form_type: FormType, form_step: FormStep) -> int:
+        """The number of what was sent, once stored; 0 of what a program filled in. Raises AgainError, ToldError."""
+        step, link, posted = sent
+        form_key = self._accepted(request, sent)
+        if form_key is None:
+            return 0
+        answers = form_type.read(posted)
+        if answers is None:
+            raise AgainError(422, "", posted.get(FIELD, ""))
         came_by = Visitor(link.person_id, link.record_id, link.send_id) if link else None
         key = _submission_key(form_key, answers)
-        outcome = await self._put(Submission(key, step.form_step, answers, self._clock.now(), came_by))
+        outcome = await self._put(Submission(key, form_step, answers, self._clock.now(), came_by))
         if outcome == "closed":
             raise AgainError
         if outcome == "gone":
             raise ToldError(410, "gone_person", step.language)
-        return self._next(step, outcome)
+        return outcome
 
-    def _accepted(self, request: Request, step: VisitedStep, link: PersonalLink | None, posted: Posted) -> bytes | None:
+    def _accepted(self, request: Request, sent: Sent) -> bytes | None:
         """The key of a form whose answers may be stored; None of one that a program filled in. Raises AgainError."""
+        step, link, posted = sent
         said = words(step.language)
         ticket = posted.get(FIELD, "")
         # a personal link is identity enough: a full hall answers over one Wi-Fi

@@ -93,22 +93,22 @@ class VisitPages:
 
     async def _shared(self, request: Request) -> Response:
         """A form or page by its shareable URL: nobody is known (F10)."""
+        if request.method == "POST":
+            return await self._not_taken(request)
         parts = request.path_params
         step = (await self._visited.current()).step(f"{parts['campaign']}/{parts['step']}")
         if step is None:
             raise ToldError(404, "nothing_here")
-        if request.method == "POST":
-            return await self._not_taken(request, step, None)
         return await run_in_threadpool(self._show, request, step, None)
 
     async def _personal(self, request: Request) -> Response:
         """A form or page of one person, by a signed URL (F10)."""
+        if request.method == "POST":
+            return await self._not_taken(request)
         link = open_link(self._source.signer, request.path_params["token"], self._clock.now())
         step = (await self._visited.current()).step(link.step)
         if step is None:
             raise ToldError(410, "step_stopped")
-        if request.method == "POST":
-            return await self._not_taken(request, step, link)
         return await run_in_threadpool(self._show, request, step, link)
 
     async def _after(self, request: Request) -> Response:
@@ -122,16 +122,17 @@ class VisitPages:
             raise ToldError(200, "stored")
         return await run_in_threadpool(self._show_after, request, step, link)
 
-    async def _not_taken(self, request: Request, step: VisitedStep, link: PersonalLink | None) -> Response:
+    async def _not_taken(self, request: Request) -> Response:
         """What the visitor gets whose form the intake did not take."""
         reason = why_not_taken(request)
         if isinstance(reason, AgainError):
-            return await run_in_threadpool(self._again, request, step, link, reason)
+            return await run_in_threadpool(self._again, request, reason)
         raise reason
 
-    def _again(self, request: Request, step: VisitedStep, link: PersonalLink | None, again: AgainError) -> Response:
+    def _again(self, request: Request, again: AgainError) -> Response:
         """The form once more, with the answers kept and what is wrong with them."""
-        filled = step.form_type.fill(again.posted) if step.form_type and again.posted is not None else None
+        step, link, posted = again.sent
+        filled = step.form_type.fill(posted) if step.form_type else None
         answer = self._show(request, step, link, filled, again.ticket, again.message)
         answer.status_code = again.status
         answer.headers.update(again.headers)
