@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -61,6 +62,13 @@ def pytest_runtest_setup() -> None:
     # a library may have had it ignored behind Python's back: what Python remembers is no proof
     if signal.getsignal(signal.SIGTERM) in (signal.SIG_DFL, signal.SIG_IGN, None):
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is there now out of garbage collection: going through a million objects took a tenth of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

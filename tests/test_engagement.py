@@ -224,7 +224,8 @@ def test_a_lake_that_was_made_before_gets_what_is_new(house: Theatre, site: Reac
     site.hit("page", person, 60, step="feedback/thanks")
     with house.deployment.lake.open() as lake:
         lake.execute(OLD_VIEW)
-        lake.execute("drop table smp.reaction; drop table smp.reaction_state; drop table smp.engagement")
+        for table in ("reaction", "reaction_state", "engagement", "prepared"):
+            lake.execute(f"drop table smp.{table}")
         with pytest.raises(duckdb.Error):
             mirror_moments(lake)
     with house.deployment.running():

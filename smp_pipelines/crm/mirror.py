@@ -42,7 +42,6 @@ def mirror(connection: duckdb.DuckDBPyConnection, tables: Sequence[Table], *, co
     """
     if not tables:
         return []
-    connection.execute(f"create table if not exists {_STATE} (table_name varchar, watermark varchar, columns varchar)")
     state = {name: (mark, columns) for name, mark, columns in rows(connection, f"from {_STATE}")}
     watermark = current(connection).xmin
     marks = {
@@ -59,7 +58,8 @@ def mirror(connection: duckdb.DuckDBPyConnection, tables: Sequence[Table], *, co
     ]
     if not counted:
         return done
-    return [replace(one, row_count=_count(connection, table)) for one, table in zip(done, tables, strict=True)]
+    counts = _counts(connection, tables)
+    return [replace(one, row_count=count) for one, count in zip(done, counts, strict=True)]
 
 
 def _mirror_table(
@@ -100,7 +100,8 @@ def _copy(connection: duckdb.DuckDBPyConnection, table: Table, watermark: int) -
             f"create or replace table {_target(table)} as select {columns} from postgres_query('pg', {literal(query)})"
         )
         _remember(connection, table, watermark)
-    return Mirrored(table.name, _count(connection, table), 0, full=True)
+    (written,) = _counts(connection, [table])
+    return Mirrored(table.name, written, 0, full=True)
 
 
 def _follow(connection: duckdb.DuckDBPyConnection, table: Table, mark: int, watermark: int) -> Mirrored:
@@ -144,8 +145,10 @@ def _signature(table: Table) -> str:
     return ", ".join(f"{column.name} {column.type}" for column in table.columns.values())
 
 
-def _count(connection: duckdb.DuckDBPyConnection, table: Table) -> int:
-    return int(scalar(connection, f"select count(*) from {_target(table)}"))
+def _counts(connection: duckdb.DuckDBPyConnection, tables: Sequence[Table]) -> tuple[int, ...]:
+    # one statement: each looks up the lake's latest snapshot first
+    (counts,) = rows(connection, "select " + ", ".join(f"(select count(*) from {_target(table)})" for table in tables))
+    return counts
 
 
 def _names(columns: Sequence[str] | Mapping[str, object]) -> str:

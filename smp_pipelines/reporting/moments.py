@@ -7,11 +7,12 @@ from then on, so that the next selection leaves them out (F17, F20).
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import duckdb
 
-from smp_pipelines.stores.lake import committed, literal, rows, scalar
+from smp_pipelines.stores.lake import committed, literal, rows, scalar, transaction
 from smp_pipelines.stores.postgres import engine_sql
 from smp_pipelines.stores.snapshot import NOTHING, Snapshot, current
 
@@ -25,9 +26,25 @@ class Moments:
 
 
 def prepare_lake(connection: duckdb.DuckDBPyConnection) -> None:
-    """Make the lake's own tables and views (once; safe to repeat)."""
-    connection.execute(engine_sql("reporting/lake.sql"))
-    connection.execute(engine_sql("reporting/flows/lake.sql"))
+    """Make the lake's own tables and views, unless these very ones are there (safe to repeat)."""
+    scripts = [engine_sql(f"reporting/{name}.sql") for name in ("lake", "flows/lake")]
+    digest = hashlib.sha256("".join(scripts).encode()).hexdigest()
+    # each statement of them changes the schema, after which every reader loads it again
+    if digest == _prepared(connection):
+        return
+    for script in scripts:
+        connection.execute(script)
+    with transaction(connection):
+        connection.execute("delete from smp.prepared")
+        connection.execute("insert into smp.prepared values (?)", [digest])
+
+
+def _prepared(connection: duckdb.DuckDBPyConnection) -> str | None:
+    try:
+        found = scalar(connection, "select digest from smp.prepared")
+    except duckdb.CatalogException:
+        return None  # a new lake
+    return None if found is None else str(found)
 
 
 def mirror_moments(connection: duckdb.DuckDBPyConnection, *, counted: bool = True) -> Moments:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from smp_pipelines.stores.lake import Pin, current_pin, identifier, scalar, transaction
+from smp_pipelines.stores.lake import Pin, committed, current_pin, identifier, rows, scalar, transaction
 
 _CHOSEN = "temp.chosen"
 
@@ -42,7 +42,8 @@ def write(
     with transaction(connection):
         read = current_pin(connection)
         connection.execute(f"create or replace temp table {_CHOSEN} as select {columns} from ({query})")
-    connection.execute(f"create or replace table {target} as from {_CHOSEN}")
+    row_count = int(scalar(connection, f"select count(*) from {_CHOSEN}"))
+    committed(connection, lambda: _put(connection, target, row_count))
     snapshot = int(scalar(connection, "select id from ducklake_last_committed_snapshot('smp') as s (id)"))
     with_address = None
     if "person_id" in keys:
@@ -51,12 +52,31 @@ def write(
     written = Written(
         snapshot_id=snapshot,
         read=read,
-        row_count=int(scalar(connection, f"select count(*) from {_CHOSEN}")),
+        row_count=row_count,
         with_address=with_address,
         preview=head(connection, f"select * from {_CHOSEN}", 10),
     )
     connection.execute(f"drop table {_CHOSEN}")
     return written
+
+
+def _put(connection: duckdb.DuckDBPyConnection, target: str, row_count: int) -> None:
+    """Put what was chosen in the place of what the table held."""
+    # A table that is made anew changes the lake's schema, and whoever reads next loads the names of all its tables
+    # again. When nothing comes in the place of nothing there would be no snapshot to tell.
+    if row_count and _columns(connection, target) == _columns(connection, _CHOSEN):
+        connection.execute(f"delete from {target}")
+        connection.execute(f"insert into {target} from {_CHOSEN}")
+    else:
+        connection.execute(f"create or replace table {target} as from {_CHOSEN}")
+
+
+def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[tuple[object, ...]]:
+    """Names and types of a table's columns, in order; none when there is no such table."""
+    try:
+        return rows(connection, f"select column_name, column_type from (describe {table})")
+    except duckdb.CatalogException:
+        return []
 
 
 def count(connection: duckdb.DuckDBPyConnection, query: str) -> int:

@@ -1,4 +1,4 @@
--- DuckLake, catalogue smp: what the ledger says, per person key. No names, no addresses.
+-- DuckLake: what the ledger says, per person key (catalogue smp). No names, no addresses.
 -- Files that are a sixth smaller than by default, and read twice as fast.
 call crm.set_option('parquet_compression', 'lz4');
 call crm.set_option('parquet_version', '2');
@@ -7,6 +7,9 @@ call smp.set_option('parquet_version', '2');
 
 create schema if not exists smp.selections;
 create schema if not exists smp.target_groups;
+
+-- Up to where the tables of the CRM are copied.
+create table if not exists crm.mirror_state (table_name varchar, watermark varchar, columns varchar);
 
 create table if not exists smp.send (
     send_id bigint, send_key varchar, step varchar, campaign varchar, channel varchar, purpose varchar,
@@ -26,6 +29,15 @@ create table if not exists smp.reaction (
 );
 
 create table if not exists smp.reaction_state (watermark varchar);
+
+create table if not exists smp.flow_metrics (
+    campaign varchar, step varchar, day date, planned bigint, accepted bigint, rejected bigint, unknown bigint,
+    skipped bigint, waiting bigint
+);
+
+create table if not exists smp.skip_metrics (
+    campaign varchar, step varchar, day date, reason varchar, people bigint
+);
 
 create table if not exists smp.engagement (
     campaign varchar, step varchar, day date, kind varchar, people bigint, hits bigint
@@ -50,3 +62,9 @@ comment on table smp.message is 'Every row of the ledger: who was selected and w
 comment on table smp.reaction is 'What people did with mails, forms and pages; hits: how often, by people';
 comment on view smp.contact_moment is
     'Every contact moment: sent mails, mails received at a shared address, and what people did with mails, forms and pages';
+comment on table smp.flow_metrics is 'Per campaign, step and day: planned = accepted + rejected + unknown + skipped + waiting';
+comment on table smp.skip_metrics is 'Per campaign, step and day: how many were skipped, rejected or unknown, by reason';
+comment on table smp.engagement is 'Per campaign, step, day and kind: how many people did it for the first time that day, and how often they did in all';
+
+-- Which version of these statements was run last.
+create table if not exists smp.prepared (digest varchar);

@@ -1,5 +1,6 @@
 -- DuckLake. Figures per campaign, step and local day; skips by reason, and what people did by kind.
-create or replace table smp.flow_metrics as
+delete from smp.flow_metrics;
+insert into smp.flow_metrics by name
 select
     campaign,
     step,
@@ -15,14 +16,16 @@ where purpose = 'live'
 group by all
 order by all;
 
-create or replace table smp.skip_metrics as
+delete from smp.skip_metrics;
+insert into smp.skip_metrics by name
 select campaign, step, moment::date as day, reason, count(*) as people
 from smp.message
 where purpose = 'live' and outcome in ('skipped', 'rejected', 'unknown')
 group by all
 order by all;
 
-create or replace table smp.engagement as
+delete from smp.engagement;
+insert into smp.engagement by name
 select
     campaign,
     step,
@@ -33,7 +36,3 @@ select
 from smp.reaction
 group by all
 order by all;
-
-comment on table smp.flow_metrics is 'Per campaign, step and day: planned = accepted + rejected + unknown + skipped + waiting';
-comment on table smp.skip_metrics is 'Per campaign, step and day: how many were skipped, rejected or unknown, by reason';
-comment on table smp.engagement is 'Per campaign, step, day and kind: how many people did it for the first time that day, and how often they did in all';

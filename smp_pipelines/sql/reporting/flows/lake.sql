@@ -39,3 +39,6 @@ create table if not exists smp.flow_result (
 comment on table smp.flow_participant is 'Who takes or took part in a flow, as in the database';
 comment on table smp.flow_visit is 'Steps that participants left';
 comment on table smp.flow_mail is 'Mails that steps of flows asked for, and the send that took each';
+comment on table smp.flow_step is 'Per step of a flow''s version: came = waiting + went on + left the flow there';
+comment on table smp.flow_dropout is 'Per step of a flow''s version: how many dropped out there, by reason';
+comment on table smp.flow_result is 'Per version of a flow: how many enrolled, how they left, and how many succeeded';

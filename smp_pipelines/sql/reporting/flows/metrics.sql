@@ -1,5 +1,6 @@
 -- DuckLake. Figures per step of every version of every flow, and why people dropped out where.
-create or replace table smp.flow_dropout as
+delete from smp.flow_dropout;
+insert into smp.flow_dropout by name
 select n.flow, n.version, n.node as place, n.step, coalesce(p.reason, 'dropped') as reason, count(*) as people
 from smp.flow_participant as p
 join smp.flow_node as n using (version_id, node)
@@ -7,7 +8,8 @@ where p.outcome = 'dropped'
 group by all
 order by n.flow, n.version, n.node, people desc;
 
-create or replace table smp.flow_step as
+delete from smp.flow_step;
+insert into smp.flow_step by name
 with here as (
     select
         version_id, node,
@@ -71,7 +73,8 @@ left join mailed as m using (version_id, node)
 left join did as d using (version_id, node)
 order by n.flow, n.version, n.node;
 
-create or replace table smp.flow_result as
+delete from smp.flow_result;
+insert into smp.flow_result by name
 select
     flow, v.version,
     count(*) as enrolled,
@@ -87,7 +90,3 @@ from smp.flow_participant
 join (select distinct version_id, version from smp.flow_node) as v using (version_id)
 group by flow, v.version
 order by flow, v.version;
-
-comment on table smp.flow_step is 'Per step of a flow''s version: came = waiting + went on + left the flow there';
-comment on table smp.flow_dropout is 'Per step of a flow''s version: how many dropped out there, by reason';
-comment on table smp.flow_result is 'Per version of a flow: how many enrolled, how they left, and how many succeeded';
