@@ -70,6 +70,18 @@ def test_a_selection_with_other_columns_or_types_is_made_anew_and_the_earlier_ru
     assert as_of(lake, written) == [(1, 10), (2, 20), (3, 30)]
 
 
+def test_however_often_it_is_written_joins_are_planned_by_about_the_rows_that_are_there(
+    lake: duckdb.DuckDBPyConnection,
+) -> None:
+    versions = set()
+    for _ in range(20):
+        put(lake, "from (values (1, 10), (2, 20), (3, 30)) as t (person_id, seats)")
+        size = scalar(lake, "select estimated_size from duckdb_tables() where schema_name = 'selections'")
+        assert 3 <= size <= 8 * 3
+        versions.add(schema(lake))
+    assert len(versions) <= 4
+
+
 def test_nobody_is_a_run_too_also_when_there_was_nobody_before(
     lake: duckdb.DuckDBPyConnection, written: Written
 ) -> None:

@@ -10,6 +10,9 @@ import duckdb
 from smp_pipelines.stores.lake import Pin, committed, current_pin, identifier, rows, scalar, transaction
 
 _CHOSEN = "temp.chosen"
+_MOST_TIMES = 8
+"""How many times its rows a table may be taken to have: the lake counts those that came, not those that went, and joins
+are planned by that."""
 
 Table = tuple[tuple[str, ...], list[tuple[object, ...]]]
 """Column names and rows."""
@@ -62,21 +65,24 @@ def write(
 
 def _put(connection: duckdb.DuckDBPyConnection, target: str, row_count: int) -> None:
     """Put what was chosen in the place of what the table held."""
-    # A table that is made anew changes the lake's schema, and whoever reads next loads the names of all its tables
-    # again. When nothing comes in the place of nothing there would be no snapshot to tell.
-    if row_count and _columns(connection, target) == _columns(connection, _CHOSEN):
+    # a table that is made anew changes the lake's schema, and whoever reads next loads the names of all tables again
+    if _can_stay(connection, target, row_count):
         connection.execute(f"delete from {target}")
         connection.execute(f"insert into {target} from {_CHOSEN}")
     else:
         connection.execute(f"create or replace table {target} as from {_CHOSEN}")
 
 
-def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[tuple[object, ...]]:
-    """Names and types of a table's columns, in order; none when there is no such table."""
-    try:
-        return rows(connection, f"select column_name, column_type from (describe {table})")
-    except duckdb.CatalogException:
-        return []
+def _can_stay(connection: duckdb.DuckDBPyConnection, target: str, row_count: int) -> bool:
+    """Whether a table can be filled anew: it is there, with the same columns, and is still taken for its size."""
+    named = "concat_ws('.', database_name, schema_name, '\"' || table_name || '\"')"
+    taken_for = scalar(connection, f"select estimated_size from duckdb_tables() where {named} = ?", [target])
+    # nothing in the place of nothing would be no snapshot
+    if taken_for is None or not row_count or int(taken_for) + row_count > _MOST_TIMES * row_count:
+        return False
+    described = (f"select column_name, column_type from (describe {table})" for table in (target, _CHOSEN))
+    there, new = (rows(connection, question) for question in described)
+    return there == new
 
 
 def count(connection: duckdb.DuckDBPyConnection, query: str) -> int:
