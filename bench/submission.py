@@ -1,8 +1,9 @@
 """Case `submission`: forms that visitors send, through the site's own process, each durable before it is answered.
 
-Measured: POSTs of the newsletter's form over 16 keep-alive connections: checked, stored as a submission and a new
-person, and its mail written down. Against: pgbench inserting the row of smp.submission alone, with as many connections
-to the same server. Laps alternate. Then the latency at 100 a second, and a thousand within one second.
+Measured: POSTs of the newsletter's form over 64 keep-alive connections, as in a peak, and over 16: checked, stored as a
+submission and a new person, and its mail written down. Against: pgbench inserting the row of smp.submission alone, with
+as many connections to the same server. Laps alternate. Then the latency at 100 a second, and a thousand within one
+second.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from statistics import median, quantiles
 
@@ -21,7 +23,8 @@ from bench.row import Row
 from bench.world import World
 from smp_pipelines.deployment import Deployment
 
-_CONNECTIONS = 16
+_PEAK = 64
+_CONNECTIONS = (_PEAK, 16)
 _SECONDS = 5.0
 _TARGET = 0.3
 _PATIENCE = 0.050
@@ -64,29 +67,26 @@ def run(world: World) -> list[Row]:
     script.write_text(_INSERT, encoding="utf-8")
     with _site(world) as port:
         _post(port, "warm", 1.0)
-        ours, theirs = [], []
+        ours: dict[int, list[float]] = {many: [] for many in _CONNECTIONS}
+        theirs: dict[int, list[float]] = {many: [] for many in _CONNECTIONS}
         for lap in range(world.sizes.laps):
-            theirs.append(_inserted(pgbench, deployment, script, seconds))
-            ours.append(_speed(_post(port, f"lap{lap}", seconds)))
+            for many in _CONNECTIONS:
+                theirs[many].append(_inserted(pgbench, deployment, script, seconds, many))
+                ours[many].append(_speed(_post(port, f"lap{lap}x{many}", seconds, connections=many)))
         other = _speed(_post(port, "open", seconds, step="open_house/registration", answers=_REGISTRATION))
         steady = _post(port, "steady", 600.0, rate=100.0, requests=int(200 * seconds))
         before = _bursts(deployment)
-        burst = _post(port, "burst", 600.0, rate=float(_BURST), requests=_BURST, connections=64)
+        burst = _post(port, "burst", 600.0, rate=float(_BURST), requests=_BURST)
     _refuse_losses(burst, _bursts(deployment) - before)
-    ratio = median(ours) / median(theirs)
-    laps = ", ".join(f"{lap:,.0f}" for lap in ours) + " against " + ", ".join(f"{lap:,.0f}" for lap in theirs)
-    note = f"{_CONNECTIONS} connections; baseline: pgbench, the row alone; laps {laps}"
     late = quantiles(steady.latencies, n=100)[98]
     return [
-        Row(
-            "submission", "forms posted", median(ours), "/s", median(theirs), f"≥ {_TARGET:g}×", ratio >= _TARGET, note
-        ),
+        *(_posted(many, ours[many], theirs[many]) for many in _CONNECTIONS),
         Row(
             "submission",
             "with a row of its own and a list",
             other,
             "/s",
-            median(theirs),
+            median(theirs[_PEAK]),
             note="open_house/registration",
         ),
         Row(
@@ -108,6 +108,15 @@ def run(world: World) -> list[Row]:
             note=f"all answered after {burst.seconds:.2f} s, the slowest in {max(burst.latencies) * 1000:.0f} ms",
         ),
     ]
+
+
+def _posted(many: int, ours: list[float], theirs: list[float]) -> Row:
+    laps = ", ".join(f"{lap:,.0f}" for lap in ours) + " against " + ", ".join(f"{lap:,.0f}" for lap in theirs)
+    note = f"baseline: pgbench, the row alone; laps {laps}"
+    row = Row("submission", f"forms posted, {many} connections", median(ours), "/s", median(theirs), note=note)
+    if many != _PEAK:
+        return row
+    return replace(row, target=f"≥ {_TARGET:g}×", met=median(ours) / median(theirs) >= _TARGET)
 
 
 def _speed(posted: Posted) -> float:
@@ -139,16 +148,16 @@ def _post(
     answers: dict[str, str] | None = None,
     rate: float = 0.0,
     requests: int = 40_000,
-    connections: int = _CONNECTIONS,
+    connections: int = _PEAK,
 ) -> Posted:
     load = Load(port, _SECRET, step, answers or _SIGNUP, name, connections, requests, seconds, rate)
     return post(load)
 
 
-def _inserted(pgbench: str, deployment: Deployment, script: Path, seconds: float) -> float:
+def _inserted(pgbench: str, deployment: Deployment, script: Path, seconds: float, connections: int) -> float:
     """Rows a second that pgbench inserts."""
     done = subprocess.run(
-        [pgbench, "-n", "-c", str(_CONNECTIONS), "-j", "2", "-T", str(int(seconds)), "-f", str(script), deployment.url],
+        [pgbench, "-n", "-c", str(connections), "-j", "2", "-T", str(int(seconds)), "-f", str(script), deployment.url],
         capture_output=True,
         text=True,
         check=True,
