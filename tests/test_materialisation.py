@@ -89,7 +89,9 @@ def test_nobody_is_a_run_too_also_when_there_was_nobody_before(
     emptied, still = put(lake, nobody), put(lake, nobody)
     assert written.snapshot_id < emptied.snapshot_id < still.snapshot_id
     assert as_of(lake, emptied) == as_of(lake, still) == []
+    before = schema(lake)
     somebody = put(lake, "select 5 as person_id, 50 as seats")
+    assert schema(lake) > before, "an empty table is made anew: two at once would not notice each other"
     assert as_of(lake, still) == []
     assert as_of(lake, somebody) == [(5, 50)]
 

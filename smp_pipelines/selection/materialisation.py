@@ -77,8 +77,8 @@ def _can_stay(connection: duckdb.DuckDBPyConnection, target: str, row_count: int
     """Whether a table can be filled anew: it is there, with the same columns, and is still taken for its size."""
     named = "concat_ws('.', database_name, schema_name, '\"' || table_name || '\"')"
     taken_for = scalar(connection, f"select estimated_size from duckdb_tables() where {named} = ?", [target])
-    # nothing in the place of nothing would be no snapshot
-    if taken_for is None or not row_count or int(taken_for) + row_count > _MOST_TIMES * row_count:
+    # nothing in the place of nothing would be no snapshot, and two that fill an empty table do not notice each other
+    if not taken_for or not row_count or int(taken_for) + row_count > _MOST_TIMES * row_count:
         return False
     described = (f"select column_name, column_type from (describe {table})" for table in (target, _CHOSEN))
     there, new = (rows(connection, question) for question in described)
