@@ -67,10 +67,10 @@ class Timetable:
         """
         if self.connections < self._lanes:
             self._take_slots(connection, WHOLE)
-        for domain in [scope for scope, held in self._slots.items() if held and not self._tasks[scope]]:
-            if domain is not None and domain != WHOLE:
-                self._limiter.give_slots(connection, domain)
-                self._slots[domain] = 0
+        for scope, held in self._slots.items():
+            if scope is not None and scope != WHOLE and held and not self._tasks[scope]:
+                self._limiter.give_slots(connection, scope)
+                self._slots[scope] = 0
 
     def room(self, connection: Connection, most: int) -> int:
         """For how many tasks, up to `most`, there is time soon."""
