@@ -27,6 +27,11 @@ import uvloop
 from smp_pipelines.sending.links import LinkSigner
 from smp_pipelines.submission.ticket import FIELD, Ticket
 
+SECRET = "a-secret-of-the-benchmark-long-enough"
+"""SMP_LINK_SECRET of a site that is posted to: it accepts the tickets that are made here."""
+SIGNUP = {"email": "#@bench.example", "first_name": "Anna", "last_name": "Jansen", "newsletter": "y"}
+"""Answers to welcome/signup; each request has a name of its own in the place of #."""
+
 
 @dataclass(frozen=True)
 class Load:

@@ -14,11 +14,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from statistics import median, quantiles
 
-from bench.posting import Load, Posted, post
+from bench.posting import SECRET, SIGNUP, Load, Posted, post
 from bench.row import Row
 from bench.world import World
 from smp_pipelines.deployment import Deployment
@@ -30,9 +29,8 @@ _TARGET = 0.3
 _PATIENCE = 0.050
 _BURST = 1000
 _STEPS = ("welcome/signup", "welcome/check_your_mail", "open_house/registration", "open_house/registered")
-_SIGNUP = {"email": "#@bench.example", "first_name": "Anna", "last_name": "Jansen", "newsletter": "y"}
-_REGISTRATION = _SIGNUP | {"tour": "none", "guests": "2"}
-_SECRET = "a-secret-of-the-benchmark-long-enough"
+_REGISTRATION = SIGNUP | {"tour": "none", "guests": "2"}
+# A random key: with one that begins with the time, as a submission's does, pgbench was slower.
 _INSERT = """
 insert into smp.submission (
     submission_key, form, step, person_id, identified, answers, consents, language, submitted_at, awaits_confirmation
@@ -113,10 +111,9 @@ def run(world: World) -> list[Row]:
 def _posted(many: int, ours: list[float], theirs: list[float]) -> Row:
     laps = ", ".join(f"{lap:,.0f}" for lap in ours) + " against " + ", ".join(f"{lap:,.0f}" for lap in theirs)
     note = f"baseline: pgbench, the row alone; laps {laps}"
-    row = Row("submission", f"forms posted, {many} connections", median(ours), "/s", median(theirs), note=note)
-    if many != _PEAK:
-        return row
-    return replace(row, target=f"≥ {_TARGET:g}×", met=median(ours) / median(theirs) >= _TARGET)
+    speed, bare = median(ours), median(theirs)
+    what, is_met = f"forms posted, {many} connections", speed / bare >= _TARGET
+    return Row("submission", what, speed, "/s", bare, f"≥ {_TARGET:g}×", is_met, note)
 
 
 def _speed(posted: Posted) -> float:
@@ -150,7 +147,7 @@ def _post(
     requests: int = 40_000,
     connections: int = _PEAK,
 ) -> Posted:
-    load = Load(port, _SECRET, step, answers or _SIGNUP, name, connections, requests, seconds, rate)
+    load = Load(port, SECRET, step, answers or SIGNUP, name, connections, requests, seconds, rate)
     return post(load)
 
 
@@ -172,7 +169,7 @@ def _site(world: World) -> Iterator[int]:
     environment = os.environ | {
         "SMP_PROJECT": str(world.project),
         "SMP_HOME": str(world.home),
-        "SMP_LINK_SECRET": _SECRET,
+        "SMP_LINK_SECRET": SECRET,
         "SMP_PROXIES": "127.0.0.1",
     }
     with subprocess.Popen(

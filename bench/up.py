@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psycopg
 
-from bench.posting import Load, post
+from bench.posting import SECRET, SIGNUP, Load, post
 from smp_pipelines.sending.status import change_status
 from smp_pipelines.stores.postgres import connect
 from smp_pipelines.stores.server import EmbeddedServer
@@ -43,7 +43,6 @@ steps:
 """
 _MAIL = "<html><body><p>{{ person.salutation }}, bedankt voor uw antwoord.</p></body></html>\n"
 _PORTS = ("SMP_UI_PORT", "SMP_INBOX_PORT", "SMP_PREVIEW_PORT", "SMP_SMTP_PORT", "SMP_CODE_PORT")
-_SECRET = "a-secret-of-the-benchmark-long-enough"
 _LIVE = (STEP, "welcome/signup", "welcome/check_your_mail", "welcome/confirm")
 _PATIENCE = 180.0
 _OURS = re.compile(r"^run_(launcher|coordinator):\n(  .*\n)+", re.MULTILINE)
@@ -53,11 +52,10 @@ _QUEUE = "run_queue: {dequeue_interval_seconds: 1, dequeue_use_threads: true, de
 
 @dataclass(frozen=True)
 class Up:
-    """The running deployment: its database, the port of its site and what signs the site's links."""
+    """The running deployment: its database, and the port of its site."""
 
     url: str
     site_port: int
-    secret: str
 
     def submit(self, person: int, *, notify: bool = True) -> datetime:
         """One submission with its event, written as the site does; the moment just before."""
@@ -103,8 +101,7 @@ class Up:
 
         Raises RuntimeError when one was not stored, or its mail does not come.
         """
-        answers = {"email": "#@bench.example", "first_name": "Anna", "last_name": "Jansen", "newsletter": "y"}
-        load = Load(self.site_port, self.secret, "welcome/signup", answers, "up", 64, count, 600.0, float(count))
+        load = Load(self.site_port, SECRET, "welcome/signup", SIGNUP, "up", 64, count, 600.0, float(count))
         posted = post(load)
         if posted.stored != count:
             raise RuntimeError(f"only {posted.stored} of {count} sign-ups were stored")
@@ -129,7 +126,7 @@ def up(folder: Path, smtp_port: int, *, warm: bool = True) -> Iterator[Up]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("SMP_", "DAGSTER_"))}
     ports = _ports()
     environment |= {"SMP_PROJECT": str(project), "SMP_HOME": str(home), **ports}
-    environment |= {"SMP_MAIL_URL": f"smtp://127.0.0.1:{smtp_port}", "SMP_LINK_SECRET": _SECRET}
+    environment |= {"SMP_MAIL_URL": f"smtp://127.0.0.1:{smtp_port}", "SMP_LINK_SECRET": SECRET}
     environment["SMP_PROXIES"] = "127.0.0.1"  # each visitor of the load comes from an address of its own
     output = folder / "up.log"
     with output.open("wb") as file:
@@ -140,7 +137,7 @@ def up(folder: Path, smtp_port: int, *, warm: bool = True) -> Iterator[Up]:
         _wait(lambda: "running, after" in output.read_text(encoding="utf-8"), process, output)
         url = EmbeddedServer(home).url()
         _fill(url)
-        yield Up(url, int(ports["SMP_PREVIEW_PORT"]), _SECRET)
+        yield Up(url, int(ports["SMP_PREVIEW_PORT"]))
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(_PATIENCE)
