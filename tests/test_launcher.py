@@ -230,9 +230,11 @@ def test_an_edited_project_is_what_the_next_run_has(running: Up, house: Theatre)
 
 
 def test_a_killed_run_fails_at_once_and_killed_warm_processes_come_back(running: Up, house: Theatre) -> None:
-    submitted(house, 1)
-    until(lambda: run_of(house, 1) != "None" and status(running, run_of(house, 1)) == "STARTED", "the run")
+    before = run_of(house, 1)
+    submitted(house, 1, *MANY[: 5 * RATE])
+    until(lambda: run_of(house, 1) not in (before, "None"), "its run: the send is there before it has one")
     run = run_of(house, 1)
+    until(lambda: status(running, run) == "STARTED", "the run")
     running.process_of(run).kill()
     until(lambda: status(running, run) == "FAILURE", "Dagster to see it")
     found = worker(running)
