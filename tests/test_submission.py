@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from smp_pipelines.campaign.project import LoadedProject, load_project
 from smp_pipelines.site.visitors.desk import SubmissionDesk
+from smp_pipelines.stores.conversation import Conversation
 from smp_pipelines.stores.postgres import Connection
 from smp_pipelines.submission.form import Posted, make_form
 from smp_pipelines.submission.storing import FormStep, Outcome, Submission, SubmissionStore, Visitor
@@ -91,7 +92,21 @@ def a_connection(url: str) -> Iterator[Connection]:
 
 
 def store(connection: Connection, submissions: Sequence[Submission]) -> list[Outcome]:
-    return SubmissionStore(connection).store(submissions)
+    return store_all(connection, [submissions])[0]
+
+
+def store_all(connection: Connection, batches: Sequence[Sequence[Submission]]) -> list[list[Outcome]]:
+    """Store batches one after the other, over one conversation."""
+
+    async def stored() -> list[list[Outcome]]:
+        conversation = Conversation(connection)
+        try:
+            forms = SubmissionStore(conversation)
+            return [await forms.store(batch) for batch in batches]
+        finally:
+            conversation.end()
+
+    return asyncio.run(stored())
 
 
 def step(project: LoadedProject, key: str) -> FormStep:
@@ -242,7 +257,7 @@ def test_a_submission_that_cannot_be_stored_spoils_no_other(url: str, project: L
             batch = [desk.put(each) for each in (good[0], bad, *good[1:])]
             return await asyncio.gather(*batch, return_exceptions=True)
         finally:
-            desk.close()
+            await desk.close()
 
     outcomes = asyncio.run(hand_in())
     assert isinstance(outcomes[1], psycopg.errors.NumericValueOutOfRange)
@@ -267,9 +282,25 @@ def test_a_connection_that_is_lost_is_replaced_and_nothing_is_stored_twice(url: 
                 )
             return [first, await desk.put(submission(form, registration()))]
         finally:
-            desk.close()
+            await desk.close()
 
     assert all(isinstance(outcome, int) for outcome in asyncio.run(hand_in()))
+
+
+def test_letters_arrive_as_they_are_whatever_the_connection_was_opened_with(url: str, project: LoadedProject) -> None:
+    sent = submission(step(project, "open_house/registration"), registration(last_name="Łukasiewicz € 日本"))
+
+    async def hand_in() -> Outcome:
+        desk = SubmissionDesk(lambda: psycopg.connect(url, autocommit=True, client_encoding="latin1"))
+        try:
+            return await desk.put(sent)
+        finally:
+            await desk.close()
+
+    number = asyncio.run(hand_in())
+    with psycopg.connect(url) as connection:
+        query = "select answers ->> 'last_name' from smp.submission where submission_id = %s"
+        assert connection.execute(query, (number,)).fetchone() == ("Łukasiewicz € 日本",)
 
 
 def test_lists_are_made_once_and_joined_once(connection: Connection, project: LoadedProject) -> None:
@@ -305,15 +336,13 @@ def test_a_form_that_was_edited_is_stored_as_it_is_now_over_the_same_connection(
     connection: Connection, tmp_path: Path
 ) -> None:
     folder = copy_project(tmp_path / "project")
-    forms = SubmissionStore(connection)
     before = step(load_project(folder), "open_house/registration")
     file = folder / "forms" / "registration.yaml"
     file.write_text(file.read_text(encoding="utf-8").replace("Open huis", "Open dag"), encoding="utf-8")
     after = step(load_project(folder), "open_house/registration")
     assert before.routine != after.routine
-    for form, listed in ((before, "Open huis"), (after, "Open dag"), (before, "Open huis")):
-        (number,) = forms.store([submission(form, registration())])
-        assert lists_of(connection, number) == [listed]
+    found = store_all(connection, [[submission(form, registration())] for form in (before, after, before)])
+    assert [lists_of(connection, number) for (number,) in found] == [["Open huis"], ["Open dag"], ["Open huis"]]
 
 
 def test_submissions_of_several_forms_are_stored_together_in_the_order_in_which_they_came(

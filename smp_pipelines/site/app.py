@@ -62,7 +62,7 @@ def make_app(settings: Settings, clock: Clock) -> Intake:
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         yield
-        await run_in_threadpool(desk.close)
+        await desk.close()
         await run_in_threadpool(reading.close)
         await run_in_threadpool(hits.close)
 

@@ -56,7 +56,7 @@ class Routine:
         return cls(
             # the tag ends the function's text: no text of the form can hold it
             definition=frame.format(name=own, tag=sql.SQL(tag), **parts).as_bytes(),
-            call=sql.SQL("select * from {} (%s::jsonb)").format(own).as_bytes(),
+            call=sql.SQL("select * from {} ($1::jsonb)").format(own).as_bytes(),
         )
 
 

@@ -18,7 +18,7 @@ from pydantic_core import to_json
 from smp_pipelines.campaign.chain import Following, what_follows
 from smp_pipelines.campaign.form.models import Form, in_language
 from smp_pipelines.campaign.project import LoadedProject, StepRef
-from smp_pipelines.stores.postgres import Connection
+from smp_pipelines.stores.conversation import Conversation
 from smp_pipelines.submission.routine import Routine
 
 
@@ -106,36 +106,37 @@ Outcome = int | Refused
 
 
 class SubmissionStore:
-    """Stores submissions over one connection in autocommit, which keeps the routines of the forms."""
+    """Stores submissions over one conversation, whose session keeps the routines of the forms."""
 
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
+    def __init__(self, database: Conversation) -> None:
+        self._database = database
         self._defined: set[Routine] = set()
 
-    def store(self, submissions: Sequence[Submission]) -> list[Outcome]:
+    async def store(self, submissions: Sequence[Submission]) -> list[Outcome]:
         """Store submissions; what became of each, in order. One that was stored before has its number.
 
         Those of one form are one transaction, but for whoever is there twice. Raises psycopg.Error: what was not stored
         by then is not, and all of them can be handed in again.
         """
         different = list({each.key: each for each in reversed(submissions)}.values())[::-1]
-        outcomes: dict[UUID, Outcome] = {}
+        outcomes: dict[str, Outcome] = {}
         for routine, rows in _rounds(different):
-            for key, number, is_live in self._call(routine, rows):
-                outcomes[key] = _outcome(number, is_live)
-        return [outcomes[each.key] for each in submissions]
+            outcomes |= await self._call(routine, rows)
+        return [outcomes[each.key.hex] for each in submissions]
 
-    def _call(self, routine: Routine, rows: Sequence[_Row]) -> list[tuple[UUID, int | None, bool]]:
+    async def _call(self, routine: Routine, rows: Sequence[_Row]) -> dict[str, Outcome]:
+        """What became of rows, by their keys as they are written in a row."""
         if routine not in self._defined:
-            self.connection.execute(routine.definition)
+            await self._database.run(routine.definition)
             self._defined.add(routine)
-        return self.connection.execute(routine.call, (to_json(rows).decode(),), prepare=True).fetchall()
+        found = await self._database.call(routine.call, to_json(rows))
+        return {key.decode().replace("-", ""): _outcome(number, is_live) for key, number, is_live in found}
 
 
-def _outcome(number: int | None, is_live: bool) -> Outcome:
+def _outcome(number: bytes | None, is_live: bytes | None) -> Outcome:
     if number is not None:
-        return number
-    return "gone" if is_live else "closed"
+        return int(number)
+    return "gone" if is_live == b"t" else "closed"
 
 
 def _rounds(submissions: Sequence[Submission]) -> list[tuple[Routine, list[_Row]]]:

@@ -1,7 +1,7 @@
 """Desk: where submissions are handed in; what comes in while a transaction runs is stored in the next one.
 
-It is of the event loop, not of threads like stores/batching: one hand-over to a thread per batch, and none per visitor.
-While the database stores a batch, the loop reads the next: neither waits for the other.
+It is of the event loop, not of threads like stores/batching: while the database stores a batch, the loop reads the
+next, and neither waits for the other. Only a connection is opened and closed in a thread.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, suppress
+from typing import NamedTuple
 
 import psycopg
+from starlette.concurrency import run_in_threadpool
 
+from smp_pipelines.stores.conversation import Conversation
 from smp_pipelines.stores.postgres import Connection, PostgresGoneError, engine_sql
 from smp_pipelines.submission.storing import Outcome, Submission, SubmissionStore
 
@@ -24,16 +26,23 @@ _LOCK_TIMEOUT = "2s"
 """How long a row that somebody else holds, an import for example, may keep the others of a batch waiting."""
 
 
+class _Line(NamedTuple):
+    """An open connection, and what is stored over it."""
+
+    stack: ExitStack
+    database: Conversation
+    store: SubmissionStore
+
+
 class SubmissionDesk:
-    """Stores submissions in batches, in a thread of its own, over one connection that is kept open.
+    """Stores submissions in batches over one connection that is kept open. Of one event loop.
 
     connect: opens a connection with autocommit on which it may write.
     """
 
     def __init__(self, connect: Callable[[], AbstractContextManager[Connection]]) -> None:
         self._connect = connect
-        self._opened: tuple[ExitStack, SubmissionStore] | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="submissions")
+        self._line: _Line | None = None
         self._waiting: deque[tuple[Submission, asyncio.Future[Outcome]]] = deque()
         self._working: asyncio.Task[None] | None = None
 
@@ -48,17 +57,17 @@ class SubmissionDesk:
             self._working = loop.create_task(self._work())
         return await answer
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Wait for what is being stored, and give back the connection."""
-        self._thread.submit(self._hang_up)
-        self._thread.shutdown()
+        if self._working is not None:
+            await asyncio.wait([self._working])
+        await self._hang_up()
 
     async def _work(self) -> None:
-        loop = asyncio.get_running_loop()
         try:
             while self._waiting:
                 batch = [self._waiting.popleft() for _ in range(min(_MOST, len(self._waiting)))]
-                outcomes = await loop.run_in_executor(self._thread, self._store, [each for each, _ in batch])
+                outcomes = await self._store([each for each, _ in batch])
                 for (_, answer), outcome in zip(batch, outcomes, strict=True):
                     if answer.done():  # the visitor went away
                         continue
@@ -69,41 +78,48 @@ class SubmissionDesk:
         finally:
             self._working = None
 
-    def _store(self, submissions: Sequence[Submission]) -> list[Outcome | Exception]:
+    async def _store(self, submissions: Sequence[Submission]) -> list[Outcome | Exception]:
         """Store a batch; when that fails, each alone, so that one that cannot be stored spoils no other."""
         try:
-            return list(self._write(submissions))
+            return list(await self._write(submissions))
         except PostgresGoneError as error:
             return [error for _ in submissions]
         except Exception as error:
             if len(submissions) == 1:
                 return [error]
-            return [outcome for each in submissions for outcome in self._store([each])]
+            return [outcome for each in submissions for outcome in await self._store([each])]
 
-    def _write(self, submissions: Sequence[Submission]) -> list[Outcome]:
+    async def _write(self, submissions: Sequence[Submission]) -> list[Outcome]:
         try:
-            return self._store_of_connection().store(submissions)
-        except (psycopg.OperationalError, psycopg.InterfaceError):
-            if self._opened is not None and not self._opened[1].connection.broken:
+            return await (await self._opened()).store.store(submissions)
+        except psycopg.OperationalError:
+            if self._line is not None and not self._line.database.is_over:
                 raise  # the server refused: a lock, a time limit
-            self._hang_up()
+            await self._hang_up()
         # Once more, on a new connection: what was stored after all is found by its key.
         try:
-            return self._store_of_connection().store(submissions)
-        except (psycopg.OperationalError, psycopg.InterfaceError):
-            self._hang_up()
+            return await (await self._opened()).store.store(submissions)
+        except psycopg.OperationalError:
+            await self._hang_up()
             raise
 
-    def _store_of_connection(self) -> SubmissionStore:
-        if self._opened is None:
-            stack = ExitStack()
+    async def _opened(self) -> _Line:
+        if self._line is None:
+            stack, connection = await run_in_threadpool(self._open)
+            database = Conversation(connection)
+            self._line = _Line(stack, database, SubmissionStore(database))
+        return self._line
+
+    def _open(self) -> tuple[ExitStack, Connection]:
+        with ExitStack() as stack:
             connection = stack.enter_context(self._connect())
             connection.execute(engine_sql("submission/session.sql"), {"lock_timeout": _LOCK_TIMEOUT})
-            self._opened = stack, SubmissionStore(connection)
-        return self._opened[1]
+            return stack.pop_all(), connection
 
-    def _hang_up(self) -> None:
-        if self._opened is not None:
-            stack, self._opened = self._opened[0], None
-            with suppress(psycopg.Error):  # it is lost already
-                stack.close()
+    async def _hang_up(self) -> None:
+        if self._line is None:
+            return
+        line, self._line = self._line, None
+        line.database.end()
+        with suppress(psycopg.Error):  # it is lost already
+            await run_in_threadpool(line.stack.close)
