@@ -2,8 +2,9 @@
 
 Measured: POSTs of the newsletter's form over 64 keep-alive connections, as in a peak, and over 16: checked, stored as a
 submission and a new person, and its mail written down. Against: pgbench inserting the row of smp.submission alone, with
-as many connections to the same server. Laps alternate. Then the latency at 100 a second, and a thousand within one
-second.
+as many connections to the same server. Each lap is followed by pgbench's own, and the lap with the middle ratio is the
+figure: what else the machine does changes within seconds, and hits both of a pair. Then the latency at 100 a second,
+and a thousand within one second.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median, quantiles
+from typing import NamedTuple
 
 from bench.posting import SECRET, SIGNUP, Load, Posted, post
 from bench.row import Row
@@ -24,7 +26,8 @@ from smp_pipelines.deployment import Deployment
 
 _PEAK = 64
 _CONNECTIONS = (_PEAK, 16)
-_SECONDS = 5.0
+_SECONDS = 3.0
+_LAPS = 7
 _TARGET = 0.3
 _PATIENCE = 0.050
 _BURST = 1000
@@ -60,31 +63,31 @@ def run(world: World) -> list[Row]:
                 " on conflict (step) do update set status = 'live'",
                 (step,),
             )
-    seconds = _SECONDS if world.sizes.are_of_the_targets else 1.0
+    is_full = world.sizes.are_of_the_targets
+    seconds, laps = (_SECONDS, _LAPS) if is_full else (1.0, world.sizes.laps)
     script = world.folder / "insert.sql"
     script.write_text(_INSERT, encoding="utf-8")
     with _site(world) as port:
         _post(port, "warm", 1.0)
-        ours: dict[int, list[float]] = {many: [] for many in _CONNECTIONS}
-        theirs: dict[int, list[float]] = {many: [] for many in _CONNECTIONS}
-        for lap in range(world.sizes.laps):
+        pairs: dict[int, list[_Pair]] = {many: [] for many in _CONNECTIONS}
+        for lap in range(laps):
             for many in _CONNECTIONS:
-                theirs[many].append(_inserted(pgbench, deployment, script, seconds, many))
-                ours[many].append(_speed(_post(port, f"lap{lap}x{many}", seconds, connections=many)))
+                posted = _speed(_post(port, f"lap{lap}x{many}", seconds, connections=many))
+                pairs[many].append(_Pair(posted, _inserted(pgbench, deployment, script, seconds, many)))
         other = _speed(_post(port, "open", seconds, step="open_house/registration", answers=_REGISTRATION))
-        steady = _post(port, "steady", 600.0, rate=100.0, requests=int(200 * seconds))
+        steady = _post(port, "steady", 600.0, rate=100.0, requests=1000 if is_full else 200)
         before = _bursts(deployment)
         burst = _post(port, "burst", 600.0, rate=float(_BURST), requests=_BURST)
     _refuse_losses(burst, _bursts(deployment) - before)
     late = quantiles(steady.latencies, n=100)[98]
     return [
-        *(_posted(many, ours[many], theirs[many]) for many in _CONNECTIONS),
+        *(_posted(many, pairs[many]) for many in _CONNECTIONS),
         Row(
             "submission",
             "with a row of its own and a list",
             other,
             "/s",
-            median(theirs[_PEAK]),
+            median(pair.bare for pair in pairs[_PEAK]),
             note="open_house/registration",
         ),
         Row(
@@ -108,12 +111,23 @@ def run(world: World) -> list[Row]:
     ]
 
 
-def _posted(many: int, ours: list[float], theirs: list[float]) -> Row:
-    laps = ", ".join(f"{lap:,.0f}" for lap in ours) + " against " + ", ".join(f"{lap:,.0f}" for lap in theirs)
-    note = f"baseline: pgbench, the row alone; laps {laps}"
-    speed, bare = median(ours), median(theirs)
-    what, is_met = f"forms posted, {many} connections", speed / bare >= _TARGET
-    return Row("submission", what, speed, "/s", bare, f"≥ {_TARGET:g}×", is_met, note)
+class _Pair(NamedTuple):
+    """One lap of ours and pgbench's right after it, in rows a second."""
+
+    posted: float
+    bare: float
+
+    @property
+    def ratio(self) -> float:
+        return self.posted / self.bare
+
+
+def _posted(many: int, pairs: list[_Pair]) -> Row:
+    pair = sorted(pairs, key=lambda pair: pair.ratio)[len(pairs) // 2]
+    ratios = " ".join(f"{each.ratio:.2f}" for each in pairs)
+    note = f"baseline: pgbench, the row alone; ratios of the laps {ratios}"
+    what, is_met = f"forms posted, {many} connections", pair.ratio >= _TARGET
+    return Row("submission", what, pair.posted, "/s", pair.bare, f"≥ {_TARGET:g}×", is_met, note)
 
 
 def _speed(posted: Posted) -> float:
