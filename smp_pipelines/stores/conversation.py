@@ -106,7 +106,11 @@ class Conversation:
 
     def _answer(self, waiting: asyncio.Future[PGresult]) -> None:
         result, self._result = self._result, None
-        if result is not None and not waiting.done():
+        if self._pg.status == ConnStatus.BAD:
+            self.end()  # its socket is closed, and another may soon have the number
+        if result is None:
+            self._lose(psycopg.OperationalError("the server gave no answer"))
+        elif not waiting.done():
             waiting.set_result(result)
 
     def _lose(self, error: psycopg.OperationalError) -> None:
