@@ -12,6 +12,7 @@ import pytest
 
 from smp_pipelines.stores.conversation import Conversation
 from smp_pipelines.stores.postgres import Connection
+from tests.support.waiting import PATIENCE
 
 _NAME = "a conversation"
 
@@ -39,7 +40,7 @@ async def conversation_over(connection: Connection) -> AsyncIterator[Conversatio
 
 async def come_to(condition: Callable[[], Any]) -> None:
     """Let the loop go on until something is so."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while not condition():
             await asyncio.sleep(0.01)
 

@@ -18,7 +18,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from smp_pipelines.campaign.project import LoadedProject, load_project
-from smp_pipelines.site.visitors.desk import SubmissionDesk
 from smp_pipelines.stores.conversation import Conversation
 from smp_pipelines.stores.postgres import Connection
 from smp_pipelines.submission.form import Posted, make_form
@@ -244,63 +243,6 @@ def test_a_link_whose_person_is_gone_and_a_step_that_is_not_live_store_nothing(
     connection.execute("update smp.step_status set status = 'live' where step = 'welcome/signup'")
     assert (gone, not_live) == ("gone", "closed")
     assert isinstance(stored, int)
-
-
-def test_a_submission_that_cannot_be_stored_spoils_no_other(url: str, project: LoadedProject) -> None:
-    form = step(project, "open_house/registration")
-    good = [submission(form, registration()) for _ in range(3)]
-    bad = submission(form, registration(guests=10**12))
-
-    async def hand_in() -> list[Any]:
-        desk = SubmissionDesk(lambda: psycopg.connect(url, autocommit=True))
-        try:
-            batch = [desk.put(each) for each in (good[0], bad, *good[1:])]
-            return await asyncio.gather(*batch, return_exceptions=True)
-        finally:
-            await desk.close()
-
-    outcomes = asyncio.run(hand_in())
-    assert isinstance(outcomes[1], psycopg.errors.NumericValueOutOfRange)
-    assert all(isinstance(outcomes[place], int) for place in (0, 2, 3))
-    with psycopg.connect(url) as connection:
-        rows = connection.execute("select 1 from smp.submission where submission_key = %s", (bad.key,)).fetchall()
-        assert rows == []
-        people = connection.execute("select 1 from crm.person where email = %s", (bad.answers["email"],)).fetchall()
-        assert people == []
-
-
-def test_a_connection_that_is_lost_is_replaced_and_nothing_is_stored_twice(url: str, project: LoadedProject) -> None:
-    form = step(project, "open_house/registration")
-
-    async def hand_in() -> list[Any]:
-        desk = SubmissionDesk(lambda: psycopg.connect(url, autocommit=True, application_name="the desk"))
-        try:
-            first = await desk.put(submission(form, registration()))
-            with psycopg.connect(url, autocommit=True) as other:
-                other.execute(
-                    "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'the desk'"
-                )
-            return [first, await desk.put(submission(form, registration()))]
-        finally:
-            await desk.close()
-
-    assert all(isinstance(outcome, int) for outcome in asyncio.run(hand_in()))
-
-
-def test_letters_arrive_as_they_are_whatever_the_connection_was_opened_with(url: str, project: LoadedProject) -> None:
-    sent = submission(step(project, "open_house/registration"), registration(last_name="Łukasiewicz € 日本"))
-
-    async def hand_in() -> Outcome:
-        desk = SubmissionDesk(lambda: psycopg.connect(url, autocommit=True, client_encoding="latin1"))
-        try:
-            return await desk.put(sent)
-        finally:
-            await desk.close()
-
-    number = asyncio.run(hand_in())
-    with psycopg.connect(url) as connection:
-        query = "select answers ->> 'last_name' from smp.submission where submission_id = %s"
-        assert connection.execute(query, (number,)).fetchone() == ("Łukasiewicz € 日本",)
 
 
 def test_lists_are_made_once_and_joined_once(connection: Connection, project: LoadedProject) -> None:
