@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import uvloop
 
 from smp_pipelines.stores.conversation import Conversation
 from smp_pipelines.stores.postgres import Connection
@@ -130,6 +131,24 @@ def test_a_server_that_goes_away_while_nothing_is_asked_is_noticed(connection: C
             await come_to(lambda: database.is_over)
 
     asyncio.run(ask())
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+@pytest.mark.parametrize("size", [1, 300_000])
+def test_a_question_to_a_server_that_went_away_unnoticed_fails(
+    connection: Connection, other: Connection, run: Callable[[Any], Any], size: int
+) -> None:
+    """What is written after the end resets the connection: uvloop tells of that once, with words before the end."""
+
+    async def ask() -> None:
+        async with conversation_over(connection) as database, asyncio.timeout(PATIENCE):
+            await database.call(b"select $1", b"there?")
+            end_of(other, connection)  # the loop sees nothing of it
+            with pytest.raises(psycopg.OperationalError):
+                await database.call(b"select $1", b"x" * size)
+            assert database.is_over
+
+    run(ask())
 
 
 def test_an_answer_that_nobody_waits_for_any_more_is_given_to_no_other_question(connection: Connection) -> None:

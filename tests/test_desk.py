@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -11,6 +13,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+import uvloop
 
 from smp_pipelines.campaign.project import load_project
 from smp_pipelines.site.visitors import desk
@@ -126,6 +129,39 @@ def test_what_was_being_stored_when_the_connection_was_lost_is_stored_once(
 
     numbers = asyncio.run(hand_in())
     assert len(numbers) == 20
+    assert sorted(numbers) == stored(other, sent)
+
+
+def test_whatever_happens_to_the_connection_under_load_all_are_answered_and_stored_once(
+    url: str, form: FormStep, other: Connection
+) -> None:
+    sent, done = [submission(form) for _ in range(200)], threading.Event()
+
+    def end_again_and_again() -> None:
+        while not done.wait(0.02):
+            end_desk(url)
+
+    async def put(opened: desk.SubmissionDesk, one: Submission) -> Any:
+        while True:
+            # a visitor sends the same form again
+            with contextlib.suppress(psycopg.Error):
+                return await opened.put(one)
+
+    async def hand_in() -> list[Any]:
+        async with desk_at(url) as opened, asyncio.timeout(PATIENCE):
+            numbers: list[Any] = []
+            for start in range(0, len(sent), 10):
+                numbers += await asyncio.gather(*[put(opened, one) for one in sent[start : start + 10]])
+            done.set()
+            return numbers
+
+    ending = threading.Thread(target=end_again_and_again)
+    ending.start()
+    try:
+        numbers = uvloop.run(hand_in())
+    finally:
+        done.set()
+        ending.join()
     assert sorted(numbers) == stored(other, sent)
 
 

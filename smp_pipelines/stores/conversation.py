@@ -22,6 +22,8 @@ Row = tuple[Any, ...]
 """Values as the server writes them: bytes, or None for null."""
 _NUMBERS = itertools.count(1)
 """Of prepared statements: names that no conversation before this one left in the session."""
+_LOOK_ANYWAY = 1.0
+"""Seconds after which the socket is read though the loop said nothing."""
 _GOOD = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK)
 
 
@@ -35,6 +37,7 @@ class Conversation:
         self._names: dict[bytes, bytes] = {}
         self._waiting: asyncio.Future[PGresult] | None = None
         self._result: PGresult | None = None
+        self._looking: asyncio.TimerHandle
         self._socket = self._pg.socket
         self._loop.add_reader(self._socket, self._read)
 
@@ -68,9 +71,10 @@ class Conversation:
     async def _asked(self, send: Callable[[], None]) -> PGresult:
         if self._socket < 0:
             raise psycopg.OperationalError("the conversation with the server is over")
-        send()
+        self._send(send)
         self._waiting = self._loop.create_future()
         self._write()
+        self._looking = self._loop.call_later(_LOOK_ANYWAY, self._look)
         try:
             result = await self._waiting
         except asyncio.CancelledError:
@@ -78,9 +82,23 @@ class Conversation:
             raise
         finally:
             self._waiting = None
+            self._looking.cancel()
         if result.status not in _GOOD:
-            raise _error(result)
+            raise self._error(result)
         return result
+
+    def _send(self, send: Callable[[], None]) -> None:
+        try:
+            send()
+        except psycopg.OperationalError:
+            self.end()
+            raise
+
+    def _look(self) -> None:
+        """Read again and again while an answer is waited for: uvloop says only once that a connection was reset."""
+        self._looking = self._loop.call_later(_LOOK_ANYWAY, self._look)
+        if self._socket >= 0:
+            self._read()
 
     def _write(self) -> None:
         """Send what libpq has not sent yet; the rest when the socket takes more."""
@@ -101,6 +119,7 @@ class Conversation:
                     self._answer(self._waiting)
                     return
                 self._result = result
+            self._pg.consume_input()  # behind what was read may be the end, of which the loop may not speak again
         except psycopg.OperationalError as error:
             self._lose(error)
 
@@ -118,12 +137,11 @@ class Conversation:
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_exception(error)
 
-
-def _error(result: PGresult) -> psycopg.Error:
-    """What the server said as the exception that psycopg has for it."""
-    state = result.error_field(DiagnosticField.SQLSTATE) or b""
-    try:
-        kind = psycopg.errors.lookup(state.decode("ascii"))
-    except KeyError:
-        kind = psycopg.DatabaseError
-    return kind(result.get_error_message())
+    def _error(self, result: PGresult) -> psycopg.Error:
+        """What the server said as the exception that psycopg has for its SQLSTATE."""
+        message = result.get_error_message()
+        state = result.error_field(DiagnosticField.SQLSTATE) or b""
+        try:
+            return psycopg.errors.lookup(state.decode("ascii"))(message)
+        except KeyError:
+            return psycopg.OperationalError(message) if self.is_over else psycopg.DatabaseError(message)

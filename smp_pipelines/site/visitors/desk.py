@@ -1,7 +1,8 @@
 """Desk: where submissions are handed in; what comes in while a transaction runs is stored in the next one.
 
 It is of the event loop, not of threads like stores/batching: while the database stores a batch, the loop reads the
-next, and neither waits for the other. Only a connection is opened and closed in a thread.
+next, and neither waits for the other. Only a connection is opened and closed in a thread, not one of those that pages
+wait for.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import NamedTuple
 
 import psycopg
-from starlette.concurrency import run_in_threadpool
 
 from smp_pipelines.stores.conversation import Conversation
 from smp_pipelines.stores.postgres import Connection, PostgresGoneError, engine_sql
@@ -105,7 +105,7 @@ class SubmissionDesk:
 
     async def _opened(self) -> _Line:
         if self._line is None:
-            stack, connection = await run_in_threadpool(self._open)
+            stack, connection = await asyncio.to_thread(self._open)
             database = Conversation(connection)
             self._line = _Line(stack, database, SubmissionStore(database))
         return self._line
@@ -122,4 +122,4 @@ class SubmissionDesk:
         line, self._line = self._line, None
         line.database.end()
         with suppress(psycopg.Error):  # it is lost already
-            await run_in_threadpool(line.stack.close)
+            await asyncio.to_thread(line.stack.close)
