@@ -162,11 +162,14 @@ def worker(up: Up) -> psutil.Process:
     """The process that runs are forked from, once there is one only."""
     keeper = up.child("smp_pipelines.operations.warm")
 
-    def workers() -> list[psutil.Process]:
-        return [each for each in keeper.children() if not is_over(each)]
+    found: list[psutil.Process] = []
 
-    until(lambda: len(workers()) == 1, "the worker")
-    return workers()[0]
+    def is_alone() -> bool:
+        found[:] = [each for each in keeper.children() if not is_over(each)]
+        return len(found) == 1
+
+    until(is_alone, "the worker")
+    return found[0]
 
 
 def status(up: Up, run_id: str) -> str:
